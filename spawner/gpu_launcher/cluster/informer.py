@@ -1,0 +1,141 @@
+"""A watched list that knows how fresh it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from gpu_launcher.cluster.api import KubeApi, Raw
+from gpu_launcher.cluster.errors import Gone, KubeError
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+Callback = Callable[[str, Raw], Awaitable[None] | None]
+
+# Between two attempts after a failure or an empty stream: at most one reconnect a second, so that a server which
+# closes every watch at once is not hammered; at most 30 s, so that a recovered server is noticed soon.
+_BACKOFF_FIRST, _BACKOFF_LAST = 1.0, 30.0
+_PAGE = 500
+
+
+class Informer:
+    """The objects at ``path``, kept current by list and watch.
+
+    ``items`` maps (namespace, name) to the raw object; it is a cache and may be stale: ``age()`` says by how much.
+    Callbacks run in order, get ("ADDED" | "MODIFIED" | "DELETED", object), and must not block.
+    """
+
+    def __init__(self, api: KubeApi, path: str, **query: Any) -> None:
+        self._api = api
+        self._path = path
+        self._query = query
+        self._callbacks: list[Callback] = []
+        self._task: asyncio.Task[None] | None = None
+        self._fresh_at: float | None = None
+        self.items: dict[Key, Raw] = {}
+        self.synced = asyncio.Event()
+
+    def subscribe(self, callback: Callback) -> None:
+        """Call ``callback`` on every later change; objects already known are delivered by the next list."""
+        self._callbacks.append(callback)
+
+    def age(self) -> float | None:
+        """Seconds since the server last proved this list current; None before the first list."""
+        return None if self._fresh_at is None else time.monotonic() - self._fresh_at
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run(), name=f"informer {self._path}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def run(self) -> None:
+        """List and watch for ever; failures are logged once per change of cause and retried with back-off."""
+        backoff = _BACKOFF_FIRST
+        last_problem = ""
+        while True:
+            started = time.monotonic()
+            try:
+                version = await self._list()
+                backoff = _BACKOFF_FIRST
+                last_problem = ""
+                while True:
+                    watch_started = time.monotonic()
+                    version = await self._watch(version)
+                    if time.monotonic() - watch_started < _BACKOFF_FIRST:
+                        await asyncio.sleep(_BACKOFF_FIRST)
+            except Gone:
+                pass
+            except KubeError as error:
+                problem = f"{error.status} {error.reason}"
+                if problem != last_problem:
+                    log.warning("informer path=%s problem=%s", self._path, problem)
+                    last_problem = problem
+                backoff = error.retry_after if error.retry_after is not None else min(backoff * 2, _BACKOFF_LAST)
+            await asyncio.sleep(max(0.0, backoff - (time.monotonic() - started)) or _BACKOFF_FIRST)
+
+    async def _list(self) -> str:
+        found: dict[Key, Raw] = {}
+        query = dict(self._query, limit=_PAGE)
+        while True:
+            page = await self._api.get(self._path, **query)
+            for item in page.get("items") or []:
+                found[_key(item)] = item
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                break
+            query["continue"] = metadata["continue"]
+        for key in list(self.items.keys() - found.keys()):
+            await self._deliver("DELETED", self.items[key])
+        for key, item in found.items():
+            known = self.items.get(key)
+            if known is None:
+                await self._deliver("ADDED", item)
+            elif _version(known) != _version(item):
+                await self._deliver("MODIFIED", item)
+        self._mark_fresh()
+        self.synced.set()
+        return str(metadata.get("resourceVersion") or "")
+
+    async def _watch(self, version: str) -> str:
+        async for kind, item in self._api.watch(self._path, resource_version=version, **self._query):
+            self._mark_fresh()
+            version = _version(item) or version
+            if kind in ("ADDED", "MODIFIED", "DELETED"):
+                await self._deliver(kind, item)
+        self._mark_fresh()
+        return version
+
+    async def _deliver(self, kind: str, item: Raw) -> None:
+        if kind == "DELETED":
+            self.items.pop(_key(item), None)
+        else:
+            self.items[_key(item)] = item
+        for callback in self._callbacks:
+            result = callback(kind, item)
+            if result is not None:
+                await result
+
+    def _mark_fresh(self) -> None:
+        self._fresh_at = time.monotonic()
+
+
+def _key(item: Raw) -> Key:
+    metadata = item.get("metadata") or {}
+    return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def _version(item: Raw) -> str:
+    return str((item.get("metadata") or {}).get("resourceVersion") or "")

@@ -1,0 +1,1 @@
+"""Frozen values: what the launcher talks about. Standard library only; no I/O, no clock."""

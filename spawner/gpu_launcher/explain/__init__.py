@@ -1,0 +1,1 @@
+"""Pure words and estimates: what people are told, and why."""

@@ -1,0 +1,1 @@
+"""Pure decisions of (facts, policy, memory, now). No clock, no I/O, no logging, no Kubernetes."""

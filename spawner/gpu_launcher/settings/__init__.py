@@ -1,0 +1,1 @@
+"""The configuration document and the catalogue, parsed into domain values."""
