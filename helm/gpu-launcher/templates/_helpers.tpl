@@ -1,0 +1,59 @@
+{{/* The prefix of every name. 40 characters leave room for the longest suffix. */}}
+{{- define "gpu-launcher.fullname" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The prefix of cluster-scoped permissions: two releases of one name may live in two namespaces. */}}
+{{- define "gpu-launcher.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "gpu-launcher.fullname" .) -}}
+{{- end -}}
+
+{{- define "gpu-launcher.labels" -}}
+{{ include "gpu-launcher.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: gpu-launcher
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "gpu-launcher.selectorLabels" -}}
+app.kubernetes.io/name: gpu-launcher
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "gpu-launcher.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ printf "%s@%s" $image.repository $image.digest }}
+{{- else -}}
+{{ printf "%s:%s" $image.repository (default .Chart.AppVersion $image.tag) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "gpu-launcher.hubNamespace" -}}
+{{- default .Release.Namespace .Values.hub.namespace -}}
+{{- end -}}
+
+{{- define "gpu-launcher.hubSubject" -}}
+- kind: ServiceAccount
+  name: {{ .Values.hub.serviceAccount }}
+  namespace: {{ include "gpu-launcher.hubNamespace" . }}
+{{- end -}}
+
+{{/* nodeClassRef of both NodePools. */}}
+{{- define "gpu-launcher.nodeClassRef" -}}
+{{- $class := .Values.nodeClass -}}
+{{- $groups := dict "EC2NodeClass" "karpenter.k8s.aws" "KWOKNodeClass" "karpenter.kwok.sh" -}}
+group: {{ default (get $groups $class.kind) $class.group | required "nodeClass.group: name the API group of this nodeClass.kind" }}
+kind: {{ $class.kind }}
+name: {{ include "gpu-launcher.nodeClassName" . }}
+{{- end -}}
+
+{{- define "gpu-launcher.nodeClassName" -}}
+{{- $class := .Values.nodeClass -}}
+{{- if $class.create -}}
+{{- default (include "gpu-launcher.fullname" .) $class.name -}}
+{{- else -}}
+{{- required "nodeClass.name: name an existing node class, or set nodeClass.create=true" $class.name -}}
+{{- end -}}
+{{- end -}}
