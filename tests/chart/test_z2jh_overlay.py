@@ -1,0 +1,67 @@
+"""Our overlay for zero-to-jupyterhub satisfies that chart's own schema, and agrees with what the side chart renders."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from rendering import ROOT, Helm
+
+SCHEMA = json.loads((Path(__file__).parent / "data" / "z2jh" / "values.schema.json").read_text())
+OVERLAY = yaml.safe_load((ROOT / "hub_config" / "z2jh-values.yaml").read_text())
+
+# The sections and fields that the schema requires; the chart's own values.yaml brings them, and more.
+REQUIRED: dict[str, Any] = {
+    "imagePullSecrets": [],
+    "hub": {"baseUrl": "/"},
+    "proxy": {},
+    "singleuser": {},
+    "scheduling": {"userScheduler": {"enabled": True, "plugins": {}, "pluginConfig": [], "logLevel": 4}},
+    "ingress": {"enabled": False},
+    "prePuller": {"hook": {"enabled": True}, "continuous": {"enabled": True}},
+    "custom": {},
+    "cull": {"enabled": True},
+    "debug": {"enabled": False},
+    "rbac": {"create": True},
+    "global": {},
+}
+
+
+def merged(below: Any, above: Any) -> Any:
+    """What Helm makes of two values files: mappings are joined, everything else is replaced."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: merged(below.get(key), value) for key, value in above.items()}
+
+
+def test_overlay_satisfies_the_schema() -> None:
+    jsonschema.validate(REQUIRED, SCHEMA)
+    jsonschema.validate(merged(REQUIRED, OVERLAY), SCHEMA)
+
+
+def test_overlay_with_a_typo_does_not() -> None:
+    with pytest.raises(jsonschema.ValidationError, match="extraVolume"):
+        jsonschema.validate(merged(REQUIRED, {"hub": {"extraVolume": []}}), SCHEMA)
+
+
+def test_overlay_mounts_what_the_side_chart_makes(helm: Helm) -> None:
+    objects = helm.template()
+    (settings,) = (item for item in objects if item["kind"] == "ConfigMap")
+    (volume,) = OVERLAY["hub"]["extraVolumes"]
+    (mount,) = OVERLAY["hub"]["extraVolumeMounts"]
+    assert volume["configMap"]["name"] == settings["metadata"]["name"]
+    assert mount["name"] == volume["name"]
+    (code,) = OVERLAY["hub"]["extraConfig"].values()
+    assert all(f"{mount['mountPath']}/{key}" in code for key in settings["data"])
+    ast.parse(code)
+
+
+def test_overlay_runs_the_hub_as_the_account_that_the_side_chart_binds(helm: Helm) -> None:
+    subjects = [subject for item in helm.template() for subject in item.get("subjects", [])]
+    assert {subject["name"] for subject in subjects} == {OVERLAY["hub"]["serviceAccount"]["name"]}
+    assert OVERLAY["rbac"]["create"] is True
