@@ -1,37 +1,48 @@
-"""Fixtures of the chart's tests."""
+"""Fixtures of the chart's tests. They use the lab's Helm and definitions, built on first use; no cluster runs."""
 
 from __future__ import annotations
 
+import json
 import os
-import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from rendering import ROOT, VALUES, Helm, Manifest
+from rendering import VALUES, Helm, Manifest
 
+from gpu_launcher.lab.build import Build, Servers
 
-@pytest.fixture(scope="session")
-def helm(helm_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    return Helm(helm_binary, tmp_path_factory.mktemp("helm"))
-
-
-@pytest.fixture(scope="session")
-def helm_binary() -> Path:
-    """Env HELM, else the lab's own build."""
-    configured = os.environ.get("HELM")
-    if configured:
-        return Path(configured)
-    from gpu_launcher.lab.helm import helm_binary
-
-    return helm_binary()
-
-
+# Each values file that an admin may start from, and none.
 SHOWN = [None, *sorted(file.stem for file in VALUES.glob("*.yaml"))]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Servers:
+    return Build().ensure()
+
+
+@pytest.fixture(scope="session")
+def helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Env HELM, else the lab's own."""
+    configured = os.environ.get("HELM")
+    binary = configured or request.getfixturevalue("servers").program("helm")
+    return Helm(Path(binary), tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture(scope="session")
+def definitions(servers: Servers) -> dict[tuple[str, str], Any]:
+    """(apiVersion, kind) to schema, of every custom kind that the lab's cluster knows."""
+    schemas = {}
+    for file in (file for directory in servers.crds for file in directory.glob("*.json")):
+        spec = json.loads(file.read_text())["spec"]
+        for version in spec["versions"]:
+            key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+            schemas[key] = version["schema"]["openAPIV3Schema"]
+    return schemas
 
 
 @pytest.fixture(params=SHOWN, ids=lambda name: name or "defaults")
 def values(request: pytest.FixtureRequest) -> str | None:
-    """Each values file that we show to an admin, and none."""
     name: str | None = request.param
     return name
 
@@ -39,14 +50,3 @@ def values(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 def objects(helm: Helm, values: str | None) -> list[Manifest]:
     return helm.template(values=values)
-
-
-@pytest.fixture(scope="session")
-def karpenter_module(helm_binary: Path) -> Path:
-    """The Karpenter module that the lab is built from: its definitions say what a NodePool may hold."""
-    from gpu_launcher.lab.paths import cache_root
-
-    wanted = (ROOT / "spawner/gpu_launcher/lab/go/karpenter/go.mod").read_text()
-    version = re.search(r"sigs\.k8s\.io/karpenter (v\S+)", wanted)
-    assert version is not None
-    return cache_root() / "go" / "mod" / "sigs.k8s.io" / f"karpenter@{version[1]}"

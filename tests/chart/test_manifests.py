@@ -8,7 +8,6 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import pytest
 import yaml
 from rendering import CHART, NAMESPACE, RELEASE, Helm, Manifest
 
@@ -29,21 +28,6 @@ def strict(schema: Any) -> Any:
     return closed
 
 
-@pytest.fixture(scope="session")
-def karpenter_schemas(karpenter_module: Path) -> dict[tuple[str, str], Any]:
-    """(apiVersion, kind) to schema, of every definition in Karpenter's modules."""
-    schemas = {}
-    for file in karpenter_module.rglob("crds/*.yaml"):
-        for definition in yaml.safe_load_all(file.read_text()):
-            if not isinstance(definition, dict) or definition.get("kind") != "CustomResourceDefinition":
-                continue
-            spec = definition["spec"]
-            for version in spec["versions"]:
-                key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
-                schemas[key] = strict(version["schema"]["openAPIV3Schema"])
-    return schemas
-
-
 def test_lint_is_clean(helm: Helm, values: str | None) -> None:
     done = helm.lint(values=values)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,15 +40,12 @@ def test_core_kinds_validate_strictly(objects: list[Manifest]) -> None:
             kubernetes_validate.validate(item, KUBERNETES, strict=True)
 
 
-def test_karpenter_kinds_validate_strictly(
-    objects: list[Manifest], karpenter_schemas: dict[tuple[str, str], Any]
-) -> None:
+def test_karpenter_kinds_validate_strictly(objects: list[Manifest], definitions: dict[tuple[str, str], Any]) -> None:
     for item in objects:
-        key = (item["apiVersion"], item["kind"])
         if item["apiVersion"] in CORE_GROUPS:
             continue
-        schema = EC2_NODE_CLASS if item["kind"] == "EC2NodeClass" else karpenter_schemas[key]
-        jsonschema.validate(item, schema)
+        aws = item["kind"] == "EC2NodeClass"
+        jsonschema.validate(item, EC2_NODE_CLASS if aws else strict(definitions[item["apiVersion"], item["kind"]]))
 
 
 def test_every_object_says_whose_it_is(objects: list[Manifest]) -> None:
