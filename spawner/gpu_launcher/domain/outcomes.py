@@ -16,6 +16,10 @@ class RefusalReason(StrEnum):
     NOT_ENTITLED = "not_entitled"
     GPU_LIMIT = "gpu_limit"
     UNAVAILABLE = "unavailable"
+    QUOTA = "quota"
+    """The namespace's quota is used up."""
+    POD_REJECTED = "pod_rejected"
+    """The API server or an admission policy does not accept the pod."""
 
     @property
     def status(self) -> int:
@@ -31,6 +35,8 @@ _STATUS = {
     RefusalReason.GPU_LIMIT: 403,
     # 424 keeps the refusal below 500: a profile that no machine can serve is no failure of the hub.
     RefusalReason.UNAVAILABLE: 424,
+    RefusalReason.QUOTA: 403,
+    RefusalReason.POD_REJECTED: 424,
 }
 
 

@@ -27,6 +27,8 @@ class SlotPool:
     slot: Resources
     slots_per_host: Mapping[str, int] = field(default_factory=dict)
     usd_per_hour: float | None = None
+    image_bytes: int = 0
+    """Disk that the images of the pool's profiles take on each host."""
 
     @property
     def id(self) -> str:
