@@ -58,6 +58,14 @@ class Prices:
     overrides: Mapping[str, float] = field(default_factory=dict)
 
 
+class Mode(StrEnum):
+    """How far the controller may go with headroom or culling."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    """Plans, measures and prices everything, and changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits over all profiles together; None is no limit. ``groups`` gives single groups their own GPU limit."""

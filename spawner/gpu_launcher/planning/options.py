@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gpu_launcher.domain.image_reference import is_image_reference
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.profile import Capacity, Profile, default_profile
 from gpu_launcher.domain.request import StartRequest
@@ -18,17 +19,10 @@ from gpu_launcher.domain.request import StartRequest
 _MOST_VALUES = 1000
 _DEEPEST = 8
 _LONGEST_TEXT = 4096
-_LONGEST_REFERENCE = 512
 
 UNLISTED = "unlisted-choice"
 """The value by which KubeSpawner's and fancy-profiles' forms say "see the free text"."""
 
-# The reference grammar of container registries: [host[:port]/]path[:tag][@digest], ASCII only, without "..".
-_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?"
-_REFERENCE = re.compile(
-    rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", re.ASCII
-)
 _COUNT = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 _YES = frozenset({"on", "true", "1", "yes"})
@@ -206,7 +200,7 @@ def _unlisted(reference: str, profile: Profile) -> str:
     pattern = profile.unlisted_image_pattern
     if pattern is None:
         raise _Bad(RefusalReason.UNKNOWN_IMAGE, "This profile offers its listed images only.")
-    if len(reference) > _LONGEST_REFERENCE or not _REFERENCE.fullmatch(reference):
+    if not is_image_reference(reference):
         raise _Bad(RefusalReason.UNKNOWN_IMAGE, "This is not the name of an image, such as quay.io/team/image:tag.")
     if not re.fullmatch(pattern, reference):
         raise _Bad(
