@@ -1,0 +1,81 @@
+"""The one public entry for a hub: settings in, a hub with GPU profiles out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from traitlets.log import get_logger
+
+from gpu_launcher.domain.pool import NoPool
+from gpu_launcher.hub.conflicts import refuse_second_call, refuse_second_list, spawner_is_ours
+from gpu_launcher.hub.offers import Offers, offers_of
+from gpu_launcher.settings.load import Settings, load_settings
+
+
+def configure(
+    c: Any,
+    *,
+    profiles: Sequence[Mapping[str, Any]] | None = None,
+    headroom: Mapping[str, Any] | None = None,
+    culling: Mapping[str, Any] | None = None,
+    prices: Mapping[str, Any] | None = None,
+    cluster: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    file: str | Path | None = None,
+) -> None:
+    """Make a JupyterHub configuration start GPU profiles; to be called once in ``jupyterhub_config.py``.
+
+    The sections are those of the YAML document, or *file* names that document; None leaves a section at its default.
+    ``c.KubeSpawner`` configuration and hooks keep working. Raises SettingsError with every problem of the document, and
+    ConfigurationConflict where the hub's configuration contradicts it; the hub does not start then. A profile that no
+    machine can serve is only shown as unavailable, with a warning in the log.
+    """
+    sections = {
+        "profiles": profiles, "headroom": headroom, "culling": culling, "prices": prices, "cluster": cluster,
+        "limits": limits,
+    }  # fmt: skip
+    settings = _settings({name: section for name, section in sections.items() if section is not None}, file)
+    document = json.loads(settings.document)
+    refuse_second_list(c)
+    refuse_second_call(c.GpuSpawner.get("settings") or {}, document)
+    if not spawner_is_ours(c.JupyterHub.get("spawner_class")):
+        c.JupyterHub.spawner_class = "gpu_launcher.hub.spawner.GpuSpawner"
+    c.GpuSpawner.settings = document
+    _unthrottle(c)
+    _warn(offers_of(document))
+
+
+def _settings(sections: Mapping[str, Any], file: str | Path | None) -> Settings:
+    if file is None:
+        return load_settings({"version": 1, **sections})
+    if sections:
+        raise ValueError(
+            f"configure(file={str(file)!r}) and configure({', '.join(sections)}) both give settings; use one of them"
+        )
+    return load_settings(Path(file))
+
+
+def _unthrottle(c: Any) -> None:
+    """Lift the hub's limit on pending starts: a few cold GPU starts would answer 429 to everybody, CPU users too.
+
+    The spawner limits what the limit was for, pod creations at the same time, itself.
+    """
+    if "concurrent_spawn_limit" not in c.JupyterHub:
+        c.JupyterHub.concurrent_spawn_limit = 0
+    elif c.JupyterHub.concurrent_spawn_limit:
+        get_logger().warning(
+            "c.JupyterHub.concurrent_spawn_limit=%s: while so many starts wait for a machine, every other start is "
+            "refused; 0 leaves the limit to GpuSpawner.concurrent_creates",
+            c.JupyterHub.concurrent_spawn_limit,
+        )
+
+
+def _warn(offers: Offers) -> None:
+    for offer in offers:
+        if isinstance(offer.pool, NoPool):
+            get_logger().warning(
+                "profile unavailable profile=%s reason=%s: %s", offer.profile.id, offer.pool.reason, offer.pool.message
+            )

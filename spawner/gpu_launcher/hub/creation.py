@@ -1,0 +1,118 @@
+"""Creating Kubernetes objects without telling the log what is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, ClassVar
+
+from kubernetes_asyncio.client.rest import ApiException
+from kubespawner import KubeSpawner
+from traitlets import Integer
+
+from gpu_launcher.domain.outcomes import Refusal, RefusalReason
+from gpu_launcher.hub.refusal import StartRefused
+
+_LONGEST = 300
+_TRANSIENT = (429, 500, 502, 503, 504)
+
+
+class CreateFailed(Exception):
+    """The cluster did not create an object, and trying again does not help; the message is safe to log."""
+
+
+def told_by(error: Any, secrets: tuple[str, ...]) -> str:
+    """Return what a Kubernetes API error says, in at most 300 characters and without the given secrets.
+
+    The raw body may echo whole fields of the pod (its environment holds the API token), so it is never used as it is.
+    """
+    try:
+        message = json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        message = error.reason or "no message"
+    text = " ".join(str(message).split())
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "[hidden]")
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + " …"
+
+
+def refusal_of(status: int, told: str) -> Refusal | None:
+    """Return the refusal that a create error amounts to, None if it is a failure.
+
+    Quotas, admission policies and malformed pods are answers: restarting the hub, which is what too many failures
+    lead to, heals none of them.
+    """
+    if status == 403 and "exceeded quota" in told:
+        return Refusal(
+            RefusalReason.QUOTA,
+            "The cluster's quota for notebooks is used up. Stop a server that is not needed, or try again later.",
+        )
+    if status in (400, 403, 422):
+        return Refusal(
+            RefusalReason.POD_REJECTED,
+            "The cluster does not accept this server as it is configured. An administrator finds the details in the "
+            "hub's log.",
+        )
+    return None
+
+
+class QuietCreation(KubeSpawner):
+    """KubeSpawner that creates objects without telling the log what is in them, a bounded number at a time."""
+
+    concurrent_creates = Integer(
+        32,
+        min=1,
+        config=True,
+        help="""
+        How many pods are created at the same time, by all starts together.
+
+        Too few delays a class that starts at once; too many makes the API server answer 429 to everybody.
+        """,
+    )
+
+    _creates: ClassVar[dict[int, asyncio.Semaphore]] = {}
+
+    async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
+        """Create the pod; return False to be called again. KubeSpawner's own logs the whole pod on an error."""
+        name = pod.metadata.name
+        self.log.info("creating pod namespace=%s name=%s", self.namespace, name)
+        try:
+            async with self._create_slot():
+                await asyncio.wait_for(self.api.create_namespaced_pod(self.namespace, pod), request_timeout)
+        except TimeoutError:
+            return False
+        except ApiException as error:
+            if error.status != 409:
+                return self._not_created("pod", name, error)
+            self.log.info("pod exists, deleting it first namespace=%s name=%s", self.namespace, name)
+            await self.stop(True)
+            return False
+        return True
+
+    async def _make_create_resource_request(self, kind: str, manifest: Any) -> bool:
+        """Create a secret or service; return False to be called again. KubeSpawner's own logs the whole secret."""
+        name = manifest.metadata.name
+        create = getattr(self.api, f"create_namespaced_{kind}")
+        try:
+            await asyncio.wait_for(create(self.namespace, manifest), self.k8s_api_request_timeout)
+        except TimeoutError:
+            return False
+        except ApiException as error:
+            return error.status == 409 or self._not_created(kind, name, error)
+        return True
+
+    def _not_created(self, kind: str, name: str, error: Any) -> bool:
+        """Return False where another try may help; raises StartRefused or CreateFailed, without the error's body."""
+        told = told_by(error, (self.api_token,))
+        self.log.warning("%s not created name=%s status=%s told=%r", kind, name, error.status, told)
+        if error.status in _TRANSIENT:
+            return False
+        refusal = refusal_of(error.status, told)
+        if refusal and kind == "pod":
+            raise StartRefused(refusal) from None
+        raise CreateFailed(
+            f"{kind} {name} was not created: HTTP {error.status}; its body is not logged, it may hold secrets"
+        ) from None
+
+    def _create_slot(self) -> asyncio.Semaphore:
+        return self._creates.setdefault(self.concurrent_creates, asyncio.Semaphore(self.concurrent_creates))
