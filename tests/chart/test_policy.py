@@ -88,7 +88,7 @@ def test_gpu_and_cpu_pools_never_launch_each_others_machines(helm: Helm) -> None
     assert gpu["kubernetes.io/arch"]["values"] == ["amd64"]
     assert gpu["karpenter.sh/capacity-type"]["values"] == ["on-demand", "spot", "reserved"]
     assert cpu["karpenter.k8s.aws/instance-gpu-count"]["operator"] == "DoesNotExist"
-    assert cpu["karpenter.k8s.aws/instance-accelerator-count"]["operator"] == "DoesNotExist"
+    assert cpu["karpenter.k8s.aws/instance-category"]["values"] == ["c", "m", "r"]
 
 
 def test_no_priority_is_the_clusters_default(objects: list[Manifest]) -> None:
