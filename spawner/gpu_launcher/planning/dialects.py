@@ -6,7 +6,7 @@ reported (``None``) and never turned into a guess.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gpu_launcher.domain.instance_type import InstanceType
@@ -188,36 +188,50 @@ def labels_of(kind: InstanceType, dialect: Dialect) -> dict[str, str]:
     return known | {prefix + key: str(value) for key, value in facts.items()}
 
 
-# Labels of Karpenter's AWS provider whose values the catalogue does not hold.
-_UNCHECKED_FACTS = frozenset(
+# The instance labels of Karpenter's AWS provider (and of EKS Auto Mode), also those that the catalogue does not hold.
+_INSTANCE_LABELS = frozenset(
     {
         "instance-accelerator-count",
         "instance-accelerator-manufacturer",
         "instance-accelerator-name",
         "instance-capability-flex",
+        "instance-category",
+        "instance-cpu",
         "instance-cpu-manufacturer",
         "instance-cpu-sustained-clock-speed-mhz",
         "instance-ebs-bandwidth",
         "instance-encryption-in-transit-supported",
+        "instance-family",
+        "instance-generation",
         "instance-gpu-count",
         "instance-gpu-manufacturer",
         "instance-gpu-memory",
         "instance-gpu-name",
         "instance-hypervisor",
         "instance-local-nvme",
+        "instance-memory",
+        "instance-network-bandwidth",
+        "instance-size",
         "instance-tenancy",
     }
 )
 
 
-def checkable(key: str, kinds: tuple[InstanceType, ...], dialect: Dialect) -> bool:
+def checkable(key: str, kinds: Iterable[InstanceType], dialect: Dialect) -> bool:
     """Return whether the catalogue knows this label's value for at least one of the types."""
     return any(key in labels_of(kind, dialect) for kind in kinds)
 
 
-def misspelt(key: str, kinds: tuple[InstanceType, ...], dialect: Dialect) -> bool:
+def misspelt(key: str, dialect: Dialect) -> bool:
     """Return whether the key claims to be the provider's instance label, but the provider has none of that name."""
     prefix = LABELS[dialect].prefix
     if prefix is None or not key.startswith(f"{prefix}instance-"):
         return False
-    return key.removeprefix(prefix) not in _UNCHECKED_FACTS and not checkable(key, kinds, dialect)
+    return key.removeprefix(prefix) not in _INSTANCE_LABELS
+
+
+def known_labels(kinds: Iterable[InstanceType], dialect: Dialect) -> list[str]:
+    """Return the label keys that nodes of these types are known to have, sorted."""
+    prefix = LABELS[dialect].prefix
+    provider = {f"{prefix}{word}" for word in _INSTANCE_LABELS} if prefix else set()
+    return sorted(provider.union(*(labels_of(kind, dialect) for kind in kinds)))

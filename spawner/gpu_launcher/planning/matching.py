@@ -9,7 +9,7 @@ from gpu_launcher.domain.instance_type import InstanceType
 from gpu_launcher.domain.policy import Dialect
 from gpu_launcher.domain.pool import NoPool, NoPoolReason
 from gpu_launcher.domain.profile import GpuRequest, Profile
-from gpu_launcher.planning.dialects import ARCH, checkable, labels_of
+from gpu_launcher.planning.dialects import ARCH, checkable, known_labels, labels_of, misspelt
 
 Types = tuple[InstanceType, ...]
 
@@ -43,6 +43,8 @@ def _wishes(profile: Profile, dialect: Dialect) -> Iterator[Wish]:
     if profile.instance_types:
         yield lambda kind: kind.name in profile.instance_types, lambda left: _no_listed(profile, left)
     for key, value in sorted(profile.node_selector.items()):
+        if misspelt(key, dialect):
+            yield lambda _: False, _no_label(key, dialect)
         yield _selects(key, value, dialect), _no_selected(key, value, profile, dialect)
 
 
@@ -110,6 +112,15 @@ def _no_selected(key: str, value: str, profile: Profile, dialect: Dialect) -> Ca
         if len(has) > 1:
             message += f" (there are {', '.join(has[:8])})"
         return NoPool(NoPoolReason.NODE_SELECTOR, message, nearest.name)
+
+    return explain
+
+
+def _no_label(key: str, dialect: Dialect) -> Callable[[Types], NoPool]:
+    def explain(left: Types) -> NoPool:
+        close = get_close_matches(key, known_labels(left, dialect), n=1)
+        nearest = f"; nearest: {close[0]}" if close else ""
+        return NoPool(NoPoolReason.NODE_SELECTOR, f"nodes have no label {key}{nearest}")
 
     return explain
 

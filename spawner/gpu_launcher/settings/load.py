@@ -17,7 +17,6 @@ from gpu_launcher.settings.document import Document
 from gpu_launcher.settings.problems import problem_of, profile_problems
 from gpu_launcher.settings.schema import settings_schema
 
-
 __all__ = ["Settings", "SettingsError", "load_settings", "read_document", "settings_schema"]
 
 
