@@ -23,10 +23,11 @@ from gpu_launcher.planning.pools import checkable_types, pools_for
 
 
 class Level(StrEnum):
-    """How bad a finding is. An error means that the profile cannot start."""
+    """How bad a finding is. An error means that the profile cannot start, a note that something is not known."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,11 @@ def _selector_findings(profile: Profile, catalogue: Types, policy: ClusterPolicy
 def _image_findings(profile: Profile) -> Iterator[Finding]:
     unsized = [image.id for image in profile.images if image.bytes is None]
     if not profile.images:
-        text = (
-            "without images the hub's image is used: its size is unknown, so neither the wait nor the disk is checked"
-        )
-        yield Finding(Level.WARNING, "image_size_unknown", text)
+        text = "the hub's image is used, whose size is unknown: the wait and the disk are not checked for it"
+        yield Finding(Level.NOTE, "image_size_unknown", text)
     elif unsized:
-        text = f"size is missing for image {', '.join(unsized)}: neither the wait nor the disk is checked for it"
-        yield Finding(Level.WARNING, "image_size_unknown", text)
+        text = f"size is missing for image {', '.join(unsized)}: the wait and the disk are not checked for it"
+        yield Finding(Level.NOTE, "image_size_unknown", text)
     plain = [image.id for image in profile.images if not image.session_extension]
     if (profile.capacity.interruptible or profile.spot_choice) and (plain or not profile.images):
         which = f"image {', '.join(plain)}" if plain else "the hub's image"

@@ -61,7 +61,7 @@ def session_words(slot: Resources) -> str:
         f"{slot.cpu_m / 1000:g} CPU",
         f"{gib(slot.memory // MIB)} memory",
         f"{gib(slot.ephemeral // MIB)} disk",
-        f"{slot.gpus} GPU{'s' if slot.gpus != 1 else ''}",
+        _number(slot.gpus, "GPU") if slot.gpus else "no GPU",
     ]
     return " · ".join(parts)
 
@@ -69,8 +69,7 @@ def session_words(slot: Resources) -> str:
 def wait_words(wait: ColdStart) -> str:
     """Return the cold start in words, with its parts."""
     parts = ", ".join(
-        f"{stage.name} {'unknown' if stage.seconds is None else in_words(stage.seconds) if stage.seconds else 'none'}"
-        for stage in wait.stages
+        f"{stage.name} unknown" if stage.seconds is None else f"{stage.name} {stage.seconds} s" for stage in wait.stages
     )
     least = "about" if wait.complete else "at least"
     return f"{least} {in_words(wait.seconds)} ({parts})"

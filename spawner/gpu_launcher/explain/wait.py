@@ -76,7 +76,7 @@ def in_words(seconds: float) -> str:
     if seconds < 10:
         return f"{max(1, round(seconds))} s"
     if seconds < 90:
-        return f"{round(seconds / 10) * 10} s"
+        return f"{int(seconds + 5) // 10 * 10} s"
     return f"{round(seconds / 30) / 2:g} min"
 
 

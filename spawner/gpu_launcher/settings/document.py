@@ -163,7 +163,7 @@ class ProfileLimits(Part):
 
 
 class HeadroomBounds(Part):
-    """Bounds for spare slots."""
+    """Bounds for spare slots. They are checked now; the controller that keeps spares is not in this version."""
 
     min: int = Field(default=0, ge=0, le=HEADROOM_CEILING)
     """Spare slots that are always kept."""
@@ -224,7 +224,7 @@ class Profile(Part):
     start_timeout: Duration = Field(default=900)
     """How long a start may take, between 1 minute and 2 hours."""
     headroom: HeadroomBounds = Field(default_factory=HeadroomBounds)
-    """Bounds for spare slots."""
+    """Bounds for spare slots, for the controller of a later version."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -371,14 +371,16 @@ class Headroom(Part):
     """Spare slots that are kept warm."""
 
     mode: ModeField = Mode.OBSERVE
-    """`observe` plans and measures, and buys nothing; `off` does not even plan. Quote `"off"` in YAML."""
+    """`observe` or `off`: neither buys anything, and `on` is refused until the controller is there. Write `"off"` with
+    quotes in YAML."""
 
 
 class Culling(Part):
     """Ending of idle sessions."""
 
     mode: ModeField = Mode.OBSERVE
-    """`observe` plans and measures, and ends nothing; `off` does not even plan. Quote `"off"` in YAML."""
+    """`observe` or `off`: neither ends anything, and `on` is refused until the controller is there. Write `"off"` with
+    quotes in YAML."""
 
 
 class Document(Part):
