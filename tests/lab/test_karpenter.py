@@ -15,6 +15,8 @@ from provisioning import CAPACITY_TYPE, GPU, INSTANCE_TYPE, KARPENTER, Pool, eve
 from gpu_launcher.cluster.api import KubeApi, Raw
 from gpu_launcher.cluster.paths import core, group
 from gpu_launcher.domain.quantity import parse_bytes, parse_cpu
+from gpu_launcher.lab.handle import running_lab
+from gpu_launcher.lab.settings import LabSettings
 from gpu_launcher.settings.catalogue import load_catalogue
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
@@ -174,9 +176,23 @@ async def test_prices_and_availability_are_published_as_by_awss_provider(lab: An
     assert metrics["available", "p5e.48xlarge", "on-demand", "us-east-1a"] == 0
 
 
+async def test_a_real_node_may_differ_from_the_estimate() -> None:
+    async with running_lab(LabSettings.fast(allocatable_skew=-0.02)) as other, other.api() as api:
+        pool = Pool(api, "skewed")
+        await pool.create(["g5.xlarge"], ["on-demand"], "1s")
+        node = await pool.running(await pool.pod())
+        (claim,) = await pool.claims()
+        estimate, observed = claim["status"]["allocatable"], node["status"]["allocatable"]
+        assert parse_cpu(estimate["cpu"]) == CATALOGUE["g5.xlarge"].allocatable.cpu_m
+        assert parse_cpu(observed["cpu"]) == int(parse_cpu(estimate["cpu"]) * 0.98)
+        assert parse_bytes(observed["memory"]) == pytest.approx(parse_bytes(estimate["memory"]) * 0.98, abs=1024)
+        # Only what a kubelet measures differs: the disk is as ordered.
+        assert observed["ephemeral-storage"] == estimate["ephemeral-storage"]
+
+
 async def offering_metrics(lab: Any) -> dict[tuple[str, str, str, str], float]:
     """Return the provider's gauges by (which, instance type, capacity type, zone)."""
-    async with aiohttp.ClientSession() as session, session.get(lab.urls["karpenter_metrics"]) as answer:
+    async with aiohttp.ClientSession() as session, session.get(lab.url("karpenter_metrics")) as answer:
         text = await answer.text()
     sample = re.compile(r"karpenter_cloudprovider_instance_type_offering_(\w+)\{([^}]*)\} (\S+)")
     result = {}
