@@ -119,6 +119,7 @@ def test_templates_refuse_where_the_schema_is_skipped(helm: Helm, items: list[st
     [
         ({"amiSelectorTerms": [{"id": "ami-0"}]}, "nodeClass.aws.amiFamily"),
         ({"disk": {"snapshotID": "snap-0"}}, "use Bottlerocket"),
+        ({"disk": {"size": "500Gi"}}, "settings.cluster.disk, by which slots are divided, is 200Gi"),
         ({"parallelPull": {"enabled": True}, "userData": "mine"}, "nodeClass.aws.userData"),
         ({"amiFamily": "Custom", "amiSelectorTerms": [{"id": "ami-0"}]}, "nodeClass.aws.disk.deviceName"),
         (
@@ -136,6 +137,28 @@ def test_node_classes_that_cannot_work_are_refused_with_a_remedy(
     helm: Helm, changes: dict[str, Any], words: str
 ) -> None:
     assert words in helm.refusal(ec2(**changes))
+
+
+@pytest.mark.parametrize(
+    ("taint", "words"),
+    [
+        ({"key": "sku", "effect": "NoSchedule"}, "add it to settings.cluster.toleration_keys"),
+        ({"key": "nvidia.com/gpu", "effect": "NoExecute"}, "sessions tolerate no NoExecute"),
+    ],
+)
+def test_a_taint_that_no_session_tolerates_is_refused(helm: Helm, taint: dict[str, str], words: str) -> None:
+    taints = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, taint]
+    assert words in helm.refusal(POOLS, CLASS, f"nodePools.gpu.taints={json.dumps(taints)}")
+
+
+def test_defaults_repeated_in_templates_are_the_settings_own() -> None:
+    from gpu_launcher.domain.policy import ClusterPolicy
+    from gpu_launcher.domain.quantity import parse_bytes
+
+    policy = ClusterPolicy()
+    assert parse_bytes(VALUES["nodeClass"]["aws"]["disk"]["size"]) == policy.disk_bytes == parse_bytes("200Gi")
+    assert policy.toleration_keys == ("nvidia.com/gpu",)
+    assert [taint["key"] for taint in VALUES["nodePools"]["gpu"]["taints"]] == list(policy.toleration_keys)
 
 
 def test_schema_holds_the_settings_schema() -> None:
@@ -164,7 +187,7 @@ def _closed(schema: Any, path: str = "") -> list[str]:
         return []
     children = schema.get("properties", {})
     found = [open_ for key, value in children.items() for open_ in _closed(value, f"{path}.{key}")]
-    if schema.get("type") == "object" and children and schema.get("additionalProperties") is not False:
+    if children and schema.get("additionalProperties") is not False:
         return [path, *found]
     return found
 
@@ -172,6 +195,7 @@ def _closed(schema: Any, path: str = "") -> list[str]:
 def test_every_value_is_in_the_schema_and_every_object_is_closed() -> None:
     assert _undocumented(VALUES, SCHEMA) == []
     assert _closed(SCHEMA) == []
+    assert [name for name, schema in SCHEMA["$defs"].items() if _closed(schema)] == []
 
 
 def test_every_schema_key_is_in_the_values() -> None:

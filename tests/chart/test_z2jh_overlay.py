@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import jsonschema
 import pytest
 import yaml
 from rendering import ROOT, Helm
+
+from gpu_launcher import configure
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "z2jh" / "values.schema.json").read_text())
 OVERLAY = yaml.safe_load((ROOT / "hub_config" / "z2jh-values.yaml").read_text())
@@ -58,7 +61,12 @@ def test_overlay_mounts_what_the_side_chart_makes(helm: Helm) -> None:
     assert mount["name"] == volume["name"]
     (code,) = OVERLAY["hub"]["extraConfig"].values()
     assert all(f"{mount['mountPath']}/{key}" in code for key in settings["data"])
-    ast.parse(code)
+
+
+def test_overlay_calls_configure_as_it_is() -> None:
+    (code,) = OVERLAY["hub"]["extraConfig"].values()
+    (call,) = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
+    inspect.signature(configure).bind(*call.args, **{str(item.arg): item.value for item in call.keywords})
 
 
 def test_overlay_runs_the_hub_as_the_account_that_the_side_chart_binds(helm: Helm) -> None:

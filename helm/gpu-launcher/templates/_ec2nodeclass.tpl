@@ -15,6 +15,11 @@
 {{- if and $disk.snapshotID (eq $family "al2023") (not $disk.deviceName) -}}
 {{- fail "nodeClass.aws.disk.snapshotID: on AL2023 the images lie on the root disk, whose snapshot belongs to the AMI; use Bottlerocket, whose data disk is separate" -}}
 {{- end -}}
+{{- $cluster := default dict .Values.settings.cluster -}}
+{{- $sized := default "200Gi" $cluster.disk -}}
+{{- if and (not $aws.instanceStorePolicy) (ne (toString $sized) $disk.size) -}}
+{{- fail (printf "nodeClass.aws.disk.size: is %s, but settings.cluster.disk, by which slots are divided, is %v; write the same size into both" $disk.size $sized) -}}
+{{- end -}}
 {{- if and $aws.parallelPull.enabled $aws.userData -}}
 {{- fail "nodeClass.aws.userData: parallelPull.enabled writes userData itself; put both into your own userData and set parallelPull.enabled=false" -}}
 {{- end -}}

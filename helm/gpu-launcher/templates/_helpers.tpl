@@ -40,6 +40,20 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   namespace: {{ include "gpu-launcher.hubNamespace" . }}
 {{- end -}}
 
+{{/* Nothing; fails for a taint that sessions do not tolerate: the pool would never serve one. */}}
+{{- define "gpu-launcher.tolerated" -}}
+{{- $cluster := default dict .settings.cluster -}}
+{{- $keys := default (list "nvidia.com/gpu") $cluster.toleration_keys -}}
+{{- range .taints -}}
+{{- if eq .effect "NoExecute" -}}
+{{- fail (printf "nodePools.gpu.taints: sessions tolerate no NoExecute; use NoSchedule for %s" .key) -}}
+{{- end -}}
+{{- if and (eq .effect "NoSchedule") (not (has .key $keys)) -}}
+{{- fail (printf "nodePools.gpu.taints: sessions do not tolerate %s; add it to settings.cluster.toleration_keys" .key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* nodeClassRef of both NodePools. */}}
 {{- define "gpu-launcher.nodeClassRef" -}}
 {{- $class := .Values.nodeClass -}}
