@@ -12,8 +12,10 @@ import pytest
 from provisioning import GPU, KARPENTER, eventually
 
 from gpu_launcher.cluster.api import KubeApi, Raw
-from gpu_launcher.cluster.errors import Forbidden, NotFound
+from gpu_launcher.cluster.errors import NotFound
 from gpu_launcher.cluster.paths import core, group
+from gpu_launcher.lab.handle import Lab
+from gpu_launcher.lab.paths import LabError
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
@@ -29,6 +31,8 @@ POOLS = {
     },
     "nodeClass": {"create": True, "kind": "KWOKNodeClass", "kwok": {"nodeRegistrationDelay": "1s"}},
 }
+AUTHORIZATION = "authorization.k8s.io/v1"
+READ = ("get", "list", "watch")
 GPU_TAINT = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
 USER_TAINT = {"key": "hub.jupyter.org/dedicated", "operator": "Equal", "value": "user", "effect": "NoSchedule"}
 
@@ -36,14 +40,14 @@ USER_TAINT = {"key": "hub.jupyter.org/dedicated", "operator": "Equal", "value": 
 class Release:
     """The chart under its own name in its own namespace."""
 
-    def __init__(self, lab: Any, api: KubeApi) -> None:
+    def __init__(self, lab: Lab, api: KubeApi) -> None:
         self.lab = lab
         self.api = api
 
     async def helm(self, verb: str, *arguments: str, values: Raw | None = None) -> str:
         """What Helm says. ``values`` are the chart's own, by default none."""
         items = [part for key, value in (values or {}).items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
-        return str(await self.lab.helm(verb, RELEASE, *arguments, *items, "--namespace", NAMESPACE))
+        return await self.lab.helm(verb, RELEASE, *arguments, *items, "--namespace", NAMESPACE)
 
     async def install(self, values: Raw | None = None) -> str:
         return await self.helm("install", str(CHART), values=values)
@@ -134,13 +138,7 @@ class Release:
 
 
 @pytest.fixture
-async def api(lab: Any) -> AsyncIterator[KubeApi]:
-    async with await KubeApi.connect(lab.kubeconfig) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def release(lab: Any, api: KubeApi) -> AsyncIterator[Release]:
+async def release(lab: Lab, api: KubeApi) -> AsyncIterator[Release]:
     made = Release(lab, api)
     with contextlib.suppress(NotFound):
         await api.get(core("namespaces", name=NAMESPACE))
@@ -186,6 +184,17 @@ async def test_lint_runs_as_the_test_pod_under_its_own_account(release: Release,
     assert "Succeeded" in await release.helm("test")
     with pytest.raises(NotFound):
         await api.get(core("pods", namespace=NAMESPACE, name=f"{RELEASE}-lint"))
+
+
+async def test_lint_fails_for_a_profile_that_no_machine_can_serve(release: Release, api: KubeApi) -> None:
+    huge = {"id": "huge", "display_name": "A10G with 80 GB", "gpu": {"name": "a10g", "memory": ">=80Gi"}}
+    await release.install({"settings": {"version": 1, "profiles": [huge]}})
+    with pytest.raises(LabError, match="failed"):
+        await release.helm("test")
+    pod = await api.get(core("pods", namespace=NAMESPACE, name=f"{RELEASE}-lint"))
+    assert pod["spec"]["serviceAccountName"] == f"{RELEASE}-test"
+    assert pod["status"]["phase"] == "Failed"
+    assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
 
 
 async def test_upgrade_keeps_the_node_pools_generation(release: Release, api: KubeApi) -> None:
@@ -240,29 +249,32 @@ async def test_uninstall_lets_a_protected_session_end_by_itself(release: Release
     await release.no_claims()
 
 
-async def test_hub_account_may_read_what_the_chart_grants_and_no_more(lab: Any, release: Release) -> None:
+async def test_hub_account_may_do_what_the_chart_grants_and_no_more(lab: Lab, release: Release) -> None:
     await release.install()
-    async with await KubeApi.connect(await lab.token_kubeconfig(NAMESPACE, "hub")) as hub:
-        for path in (
-            core("nodes"),
-            core("persistentvolumes"),
-            group("storage.k8s.io/v1", "volumeattachments"),
-            group(KARPENTER, "nodeclaims"),
-            group(KARPENTER, "nodepools"),
-            core("events", namespace="default"),
-        ):
-            await hub.get(path)
-        for path in (
-            core("pods"),
-            core("secrets", namespace=NAMESPACE),
-            core("events", namespace="kube-system"),
-            group("karpenter.kwok.sh/v1alpha1", "kwoknodeclasses"),
-        ):
-            with pytest.raises(Forbidden):
-                await hub.get(path)
-        with pytest.raises(Forbidden):
-            await hub.delete(group(KARPENTER, "nodepools", name="any"))
-        with pytest.raises(Forbidden):
-            await hub.patch(core("pods", namespace="default", name="any"), {})
-        with pytest.raises(NotFound):
-            await hub.patch(core("pods", namespace=NAMESPACE, name="any"), {})
+    everywhere = ["/nodes", "/persistentvolumes", "storage.k8s.io/volumeattachments"]
+    everywhere += [f"karpenter.sh/{kind}" for kind in ("nodeclaims", "nodepools")]
+    granted = {(verb, what, "") for verb in READ for what in everywhere}
+    granted |= {(verb, "/events", "default") for verb in READ} | {("patch", "/pods", NAMESPACE)}
+    asked = granted | {
+        (verb, what, where)
+        for verb in (*READ, "create", "update", "patch", "delete")
+        for what in (*everywhere, "/events", "/pods", "/secrets", "/configmaps", "karpenter.kwok.sh/kwoknodeclasses")
+        for where in ("", "default", NAMESPACE, "kube-system")
+    }
+    # What may be done in every namespace may be done in each.
+    granted |= {(verb, what, where) for verb, what, where in asked if (verb, what, "") in granted}
+    async with lab.api(await lab.token_kubeconfig(NAMESPACE, "hub")) as hub:
+        allowed = {one for one in sorted(asked) if await _may(hub, *one)}
+    assert allowed == granted
+
+
+async def _may(api: KubeApi, verb: str, what: str, where: str) -> bool:
+    name, _, resource = what.rpartition("/")
+    attributes = {"verb": verb, "group": name, "resource": resource, "namespace": where}
+    review = {
+        "apiVersion": AUTHORIZATION,
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await api.post(group(AUTHORIZATION, "selfsubjectaccessreviews"), review)
+    return bool(answer["status"]["allowed"])
