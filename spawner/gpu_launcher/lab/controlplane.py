@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from gpu_launcher.lab.build import Servers
 from gpu_launcher.lab.paths import LabPaths, write_atomically
 from gpu_launcher.lab.pki import Pki
 from gpu_launcher.lab.settings import LabSettings
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _LOOPBACK = "127.0.0.1"
@@ -253,6 +256,7 @@ async def until_ready(server: Server) -> None:
             try:
                 async with session.get(server.health, ssl=unverified) as answer:
                     if answer.status == 200:
+                        log.info("ready server=%s", server.name)
                         return
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass

@@ -29,7 +29,7 @@ class Go:
     def environment(self) -> dict[str, str]:
         """The whole environment of a build: the user's, with caches of our own and nothing left to chance."""
         go_cache = cache_root() / "go"
-        return os.environ | {
+        return _quiet_environment() | {
             "GOMODCACHE": str(go_cache / "mod"),
             "GOCACHE": str(go_cache / "build"),
             # Writable, so that the cache can be deleted like any other directory.
@@ -96,11 +96,18 @@ def _toolchain(program: Path) -> Go | None:
 
 
 def _ask(program: Path, variable: str) -> str:
-    environment = os.environ | {"GOTOOLCHAIN": "local"}
+    command = [program, "env", variable]
     asked = subprocess.run(
-        [program, "env", variable], capture_output=True, text=True, check=True, env=environment, cwd="/", timeout=60
+        command, capture_output=True, text=True, check=True, env=_quiet_environment(), cwd="/", timeout=60
     )
     return asked.stdout.strip()
+
+
+def _quiet_environment() -> dict[str, str]:
+    # Go counts its uses in the user's configuration directory: that goes to the cache, the user's `go env -w` holds.
+    configuration = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    own = {"GOTOOLCHAIN": "local", "XDG_CONFIG_HOME": str(cache_root() / "go" / "config")}
+    return {"GOENV": f"{configuration}/go/env", **os.environ, **own}
 
 
 def _install(say: Callable[[str], None], found: list[str]) -> Go:

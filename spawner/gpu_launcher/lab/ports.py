@@ -29,8 +29,7 @@ class Block:
     @property
     def ports(self) -> range:
         """The TCP ports of this block."""
-        first = _FIRST_PORT + self.number * _PORTS_PER_BLOCK
-        return range(first, first + _PORTS_PER_BLOCK)
+        return ports_of(self.number)
 
     def free_ports(self) -> Iterator[int]:
         """The ports of this block that nobody listens on right now."""
@@ -41,25 +40,36 @@ class Block:
         self.lock.close()
 
 
+def ports_of(number: int) -> range:
+    """The TCP ports that belong to whoever holds the block ``number``."""
+    first = _FIRST_PORT + number * _PORTS_PER_BLOCK
+    return range(first, first + _PORTS_PER_BLOCK)
+
+
 def claim_block() -> Block:
     """A block that no other lab on this machine holds. Raises ``LabError`` when all are taken."""
     for number in _BLOCKS:
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # An abstract name (leading zero byte) has the scope of the network, like the ports it stands for.
-            lock.bind(f"\0gpu-launcher-lab/{number}")
-        except OSError as error:
-            lock.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
+        block = try_claim(number)
+        if block is None:
             continue
-        block = Block(number, lock)
         if sum(1 for _ in block.free_ports()) >= _PORTS_PER_BLOCK // 2:
             return block
         block.release()
-    raise LabError(
-        "no free loopback block: stop a lab first (`gpu-launcher lab list`, `gpu-launcher lab down --name NAME`)"
-    )
+    raise LabError("no free loopback block: stop a lab first; `gpu-launcher lab list` shows yours")
+
+
+def try_claim(number: int) -> Block | None:
+    """The block ``number``, None when a lab holds it."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # An abstract name (leading zero byte) has the scope of the network, like the ports it stands for.
+        lock.bind(f"\0gpu-launcher-lab/{number}")
+    except OSError as error:
+        lock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return None
+    return Block(number, lock)
 
 
 def is_free(port: int, address: str = "127.0.0.1") -> bool:

@@ -72,7 +72,8 @@ class LabSettings:
             "boot_s": 2.0,
             "device_plugin_s": 0.5,
             "pull_rate": 20e9,
-            "ice_memory_s": 10.0,
+            # Longer than Karpenter's 10 s between two looks at a pending pod: shorter, and it asks for spot for ever.
+            "ice_memory_s": 15.0,
             "attach_s": 0.2,
             "detach_late_s": 5.0,
             "scheduler_backoff_s": 2.0,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import importlib.util
 import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpu_launcher.lab import bootstrap, process
 from gpu_launcher.lab.build import Servers
-from gpu_launcher.lab.controlplane import ControlPlane, Server, assign_ports, base_environment
+from gpu_launcher.lab.controlplane import ControlPlane, Launch, Server, assign_ports, base_environment
 from gpu_launcher.lab.paths import LabError, LabPaths, write_json
 from gpu_launcher.lab.pki import make_pki, write_kubeconfig
 from gpu_launcher.lab.ports import Block, claim_block
@@ -139,40 +139,43 @@ class Supervisor:
         async with asyncio.timeout(_START_S):
             if not paths.faults.exists():
                 write_json(paths.faults, {})
-            # The client takes seconds to import: meanwhile the API server starts.
+            # The API client takes seconds to import: meanwhile the API server starts.
+            imported = asyncio.create_task(asyncio.to_thread(importlib.import_module, "gpu_launcher.cluster.api"))
             await asyncio.gather(
-                control.start_api(launch),
                 asyncio.to_thread(_write_instance_types, paths, settings),
-                asyncio.to_thread(importlib.import_module, "gpu_launcher.cluster.api"),
+                control.start_api(launch),
             )
-            async with self._connected() as api:
-                await asyncio.gather(
-                    control.start_controllers(launch),
-                    self._start_nodes(control, launch, api),
-                    bootstrap.wait_until_settled(api),
-                )
-                await self._start_own_parts(group, block)
+            await asyncio.gather(control.start_controllers(launch), self._fill(control, launch, imported))
+            await self._start_own_parts(group, block)
         self._state["seconds"] = round(time.monotonic() - self._began, 1)
         self._note(Stage.READY)
         log.info("lab is ready name=%s seconds=%s", paths.name, self._state["seconds"])
 
-    async def _start_nodes(self, control: ControlPlane, launch: Any, api: KubeApi) -> None:
-        await bootstrap.create_crds(api, self._servers.crds)
-        await asyncio.gather(
-            bootstrap.create_stages(api), bootstrap.create_system_node(api), control.start_nodes(launch)
-        )
+    async def _fill(self, control: ControlPlane, launch: Launch, imported: asyncio.Task[Any]) -> None:
+        await imported
+        async with self._connected() as api:
+            await bootstrap.create_crds(api, self._servers.crds)
+            log.info("CRDs are served")
+            await asyncio.gather(
+                bootstrap.create_stages(api),
+                bootstrap.create_system_node(api),
+                control.start_nodes(launch),
+                bootstrap.wait_until_settled(api),
+            )
 
     async def _start_own_parts(self, group: asyncio.TaskGroup, block: Block) -> None:
-        for name, arguments in (("volumes", {}), ("kubelet", {"block": block.number})):
-            if importlib.util.find_spec(f"gpu_launcher.lab.{name}") is None:
-                continue
-            part = getattr(importlib.import_module(f"gpu_launcher.lab.{name}"), f"run_{name}", None)
-            if part is not None:
-                group.create_task(self._run_part(part, arguments), name=name)
+        from gpu_launcher.lab.kubelet import run_kubelet
+        from gpu_launcher.lab.volumes import run_volumes
 
-    async def _run_part(self, part: Any, arguments: dict[str, Any]) -> None:
+        group.create_task(self._run_part(run_volumes), name="volumes")
+        ready = asyncio.Event()
+        kubelet = partial(run_kubelet, block=block.number, ready=ready)
+        group.create_task(self._run_part(kubelet), name="kubelet")
+        await ready.wait()
+
+    async def _run_part(self, part: Callable[[KubeApi, LabPaths, LabSettings], Awaitable[None]]) -> None:
         async with self._connected() as api:
-            await part(api, self._paths, self._settings, **arguments)
+            await part(api, self._paths, self._settings)
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[KubeApi]:
@@ -190,6 +193,7 @@ class Supervisor:
             cwd=self._paths.tmp,
         )
         self._children.append(child)
+        log.info("started server=%s pid=%s", server.name, child.pid)
         group.create_task(_watch(child), name=f"watch {child.name}")
         self._note(Stage.STARTING)
 
@@ -243,9 +247,6 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
 
 
 def _write_instance_types(paths: LabPaths, settings: LabSettings) -> None:
-    if importlib.util.find_spec("gpu_launcher.lab.instance_types") is None:
-        write_json(paths.instance_types, [])
-        return
     from gpu_launcher.lab.instance_types import write_instance_types
 
     write_instance_types(paths.instance_types, settings)
