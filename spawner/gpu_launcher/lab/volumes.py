@@ -179,7 +179,8 @@ class _Driver:
         released = (volume.get("status") or {}).get("phase") == "Released"
         ours = (meta.get("annotations") or {}).get(_PROVISIONED_BY) == DRIVER
         wanted = spec.get("persistentVolumeReclaimPolicy") == "Delete"
-        if kind != "DELETED" and ours and released and wanted and key not in self._busy:
+        going = kind == "DELETED" or "deletionTimestamp" in meta
+        if not going and ours and released and wanted and key not in self._busy:
             self._do(key, self._reclaim(meta["name"]))
 
     async def _reclaim(self, name: str) -> None:

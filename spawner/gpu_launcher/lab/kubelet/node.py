@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -35,6 +34,10 @@ _GIB = 1024**3
 _FORCED_DETACH_S = 360.0
 
 
+# kube-controller-manager attaches disks to nodes that carry this mark, which every kubelet sets on its own node.
+MANAGED = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+
+
 class DiskFull(Exception):
     """The image does not fit on the node's disk; the message is the kubelet's eviction message."""
 
@@ -58,6 +61,7 @@ class Node:
         self._images = ImageStore()
         self._link = Link(settings.pull_rate)
         self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._arriving = 0
         self._in_use: Counter[str] = Counter()
         self._pressure = False
         self._dirty = asyncio.Event()
@@ -98,7 +102,7 @@ class Node:
         """Keep the node's status true until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._report())
-            tasks.create_task(self._register_driver())
+            tasks.create_task(self._register())
             if self.raw["metadata"].get("labels", {}).get(GPU_COUNT_LABEL):
                 tasks.create_task(self._advertise_gpus())
 
@@ -123,17 +127,19 @@ class Node:
         return Pull(size, asyncio.get_running_loop().time() - started)
 
     async def _transfer(self, reference: str, digest: str, size: int) -> None:
+        self._arriving += size
         try:
             await self._link.transfer(size)
             self._images.add(reference, size, asyncio.get_running_loop().time())
             self._dirty.set()
         finally:
+            self._arriving -= size
             del self._pulls[digest]
 
     def _make_room(self, reference: str, size: int) -> None:
         """Collect unused images until the image fits; where it never will, report pressure and raise `DiskFull`."""
         disk = self.disk_bytes
-        missing = size + self._images.bytes - disk
+        missing = size + self._arriving + self._images.bytes - disk
         if missing > 0 and (freed := self._images.collect(missing, self.images_wanted())):
             missing -= freed
             self._dirty.set()
@@ -209,32 +215,23 @@ class Node:
                     return
             await asyncio.sleep(_PLUGIN_RETRY_S)
 
-    async def _register_driver(self) -> None:
-        node = {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "CSINode",
-            "metadata": {
-                "name": self.name,
-                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": self.uid}],
-            },
-            "spec": {
-                "drivers": [
-                    {
-                        "name": DRIVER,
-                        "nodeID": self.name,
-                        "topologyKeys": ["topology.kubernetes.io/zone"],
-                        # What is left of a Nitro instance's 28 attachments after its root disk and network card.
-                        "allocatable": {"count": 26},
-                    }
-                ]
-            },
-        }
-        while True:
-            with contextlib.suppress(KubeError):
-                with contextlib.suppress(Conflict):
-                    await self._api.post(group("storage.k8s.io/v1", "csinodes"), node)
-                return
-            await asyncio.sleep(1)
+    async def _register(self) -> None:
+        """What the kubelet and the volume driver's agent announce once: without it no disk is ever attached."""
+        steps = (
+            (self._api.patch, core("nodes", name=self.name), {"metadata": {"uid": self.uid, "annotations": MANAGED}}),
+            (self._api.post, group("storage.k8s.io/v1", "csinodes"), csi_node(self.name, self.uid)),
+        )
+        for call, path, body in steps:
+            while True:
+                try:
+                    await call(path, body)
+                except (Conflict, NotFound):
+                    break
+                except KubeError as error:
+                    log.warning("node not registered node=%s problem=%s", self.name, error)
+                    await asyncio.sleep(1)
+                else:
+                    break
 
     async def _patch(self, status: dict[str, Any]) -> bool:
         """True if the status was written, or the node is gone so that nobody misses it."""
@@ -262,4 +259,22 @@ def _pressure_condition(pressure: bool) -> dict[str, str]:
         "message": "kubelet has disk pressure" if pressure else "kubelet has no disk pressure",
         "lastHeartbeatTime": timestamp(),
         "lastTransitionTime": timestamp(),
+    }
+
+
+def csi_node(name: str, uid: str) -> dict[str, Any]:
+    """The CSINode of a node: the scheduler and Karpenter count attachments by it."""
+    driver = {
+        "name": DRIVER,
+        "nodeID": name,
+        "topologyKeys": ["topology.kubernetes.io/zone"],
+        # What is left of a Nitro instance's 28 attachments after its root disk and network card.
+        "allocatable": {"count": 26},
+    }
+    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "CSINode",
+        "metadata": {"name": name, "ownerReferences": [owner]},
+        "spec": {"drivers": [driver]},
     }

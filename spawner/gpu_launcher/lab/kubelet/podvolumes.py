@@ -110,7 +110,11 @@ class PodVolumes:
 
     def remove(self) -> None:
         """Delete what the pod kept on the node; its logs and its disks stay."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        for path in self._directory.parent.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix != ".log":
+                path.unlink(missing_ok=True)
 
     async def _files(self, pod: Raw, volume: Raw, *, pod_ip: str, host_ip: str) -> dict[str, bytes]:
         if "emptyDir" in volume:

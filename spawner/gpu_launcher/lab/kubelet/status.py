@@ -153,7 +153,7 @@ def conditions(
     if waiting_init:
         text = f"containers with incomplete status: [{' '.join(waiting_init)}]"
         initialized = {"status": "False", "reason": "ContainersNotInitialized", "message": text}
-    found = [
+    found: list[Raw] = [
         {"type": "PodReadyToStartContainers", "status": str(sandbox)},
         {"type": "Initialized", **initialized},
         {"type": "Ready", **ready},
@@ -163,6 +163,8 @@ def conditions(
         why = {"reason": "TerminationByKubelet", "message": verdict.message}
         found.append({"type": "DisruptionTarget", "status": "True", **why})
     for condition in found:
+        # None takes away what a patch would otherwise leave standing from the condition's last state.
+        condition |= {"reason": condition.get("reason"), "message": condition.get("message")}
         before = previous.get(condition["type"])
         same = before is not None and before["status"] == condition["status"]
         condition["lastTransitionTime"] = before["lastTransitionTime"] if before and same else now
