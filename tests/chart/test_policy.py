@@ -124,13 +124,14 @@ def test_rbac_is_exact(helm: Helm) -> None:
     assert granted == {
         *(("ClusterRole", None, group, resource, verb) for group, resource in cluster_wide for verb in READ),
         *(("Role", "default", "", "events", verb) for verb in READ),
-        ("Role", NAMESPACE, "", "pods", "patch"),
     }
 
 
-def test_rbac_annotating_pods_can_be_withheld(helm: Helm) -> None:
-    objects = helm.template('rbac={"annotatePods":false}')
-    assert {verb for rule in rules(objects) for verb in rule["verbs"]} == READ
+def test_rbac_annotating_pods_is_asked_for(helm: Helm) -> None:
+    plain, asked = (kind(helm.template(*sets), "Role") for sets in ((), ('rbac={"annotatePods":true}',)))
+    (added,) = (role for role in asked if role not in plain)
+    assert added["metadata"]["namespace"] == NAMESPACE
+    assert added["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
 
 
 def test_rbac_is_bound_to_the_hub_alone(objects: list[Manifest]) -> None:

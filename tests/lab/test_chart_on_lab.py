@@ -250,7 +250,7 @@ async def test_uninstall_lets_a_protected_session_end_by_itself(release: Release
 
 
 async def test_hub_account_may_do_what_the_chart_grants_and_no_more(lab: Lab, release: Release) -> None:
-    await release.install()
+    await release.install({"rbac": {"annotatePods": True}})
     everywhere = ["/nodes", "/persistentvolumes", "storage.k8s.io/volumeattachments"]
     everywhere += [f"karpenter.sh/{kind}" for kind in ("nodeclaims", "nodepools")]
     granted = {(verb, what, "") for verb in READ for what in everywhere}
