@@ -182,14 +182,14 @@ def _limit_findings(profile: Profile, limits: Limits, wait: ColdStart) -> Iterat
     ]
     for name, limit in stated:
         if limit is not None and limit < count:
-            text = f"{name} is {limit}, and a session takes {count} GPUs: nobody can start it; raise the limit"
+            text = f"{name} is {limit}, below the {count} of one session: nobody can start it; raise the limit"
             yield Finding(Level.ERROR, "limit_too_low", text)
     if wait.seconds > profile.start_timeout_s:
         text = (
             f"a cold start takes about {in_words(wait.seconds)}, longer than start_timeout "
             f"({in_words(profile.start_timeout_s)}); raise it, or shorten the start"
         )
-        yield Finding(Level.ERROR, "start_timeout_too_short", text)
+        yield Finding(Level.WARNING, "start_timeout_too_short", text)
 
 
 def _pool_findings(profile: Profile, pool: SlotPool) -> Iterator[Finding]:

@@ -91,10 +91,8 @@ def _no_arch(arch: str, left: Types) -> NoPool:
 
 
 def _no_listed(profile: Profile, left: Types) -> NoPool:
-    names = [kind.name for kind in left]
-    close = [match for name in profile.instance_types for match in get_close_matches(name, names, n=1)]
     message = f"no matching type is in instance_types ({', '.join(profile.instance_types)})"
-    nearest = close[0] if close else cheapest(left).name
+    nearest = cheapest(left).name
     return NoPool(NoPoolReason.INSTANCE_TYPES, f"{message}; nearest: {nearest}", nearest)
 
 

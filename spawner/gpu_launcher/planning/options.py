@@ -20,9 +20,6 @@ _MOST_VALUES = 1000
 _DEEPEST = 8
 _LONGEST_TEXT = 4096
 
-UNLISTED = "unlisted-choice"
-"""The value by which KubeSpawner's and fancy-profiles' forms say "see the free text"."""
-
 _COUNT = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 _YES = frozenset({"on", "true", "1", "yes"})
@@ -184,8 +181,8 @@ def _image(fields: _Fields, profile: Profile) -> tuple[str | None, str | None]:
     for value in (chosen, unlisted):
         if value is not None and not isinstance(value, str):
             raise _Bad(RefusalReason.INVALID_OPTIONS, "The image must be given as text.")
-    # A page without scripts sends both fields; the free text counts where the list does not say otherwise.
-    if unlisted and chosen in (None, "", UNLISTED):
+    # As in KubeSpawner: a page without scripts sends both fields, and whoever wrote a text meant it.
+    if unlisted:
         return None, _unlisted(str(unlisted), profile)
     if chosen in (None, ""):
         return None, None

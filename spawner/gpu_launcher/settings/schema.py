@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from gpu_launcher.settings.document import Document, Part
@@ -9,7 +11,7 @@ from gpu_launcher.settings.document import Document, Part
 
 def settings_schema() -> dict[str, Any]:
     """Return the JSON Schema of the document; it refuses unknown keys on every level, so Helm can use it."""
-    schema = Document.model_json_schema()
+    schema = deepcopy(_generated())
     _set_defaults(schema["properties"], Document)
     for part in Part.__subclasses__():
         if part is not Document:
@@ -24,7 +26,7 @@ def settings_schema() -> dict[str, Any]:
 
 def keys_at(path: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the document knows at a place, such as ``("profiles", 0, "gpu")``."""
-    schema = Document.model_json_schema()
+    schema = _generated()
     node: dict[str, Any] = schema
     for step in path:
         node = node.get("items", {}) if isinstance(step, int) else node.get("properties", {}).get(step, {})
@@ -32,6 +34,11 @@ def keys_at(path: tuple[int | str, ...]) -> list[str]:
             if "$ref" in option:
                 node = schema["$defs"][option["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))
+
+
+@cache
+def _generated() -> dict[str, Any]:
+    return Document.model_json_schema()
 
 
 def _set_defaults(properties: dict[str, Any], part: type[Part]) -> None:
