@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import aiohttp
 import pytest
@@ -15,7 +14,7 @@ from provisioning import CAPACITY_TYPE, GPU, INSTANCE_TYPE, KARPENTER, Pool, eve
 from gpu_launcher.cluster.api import KubeApi, Raw
 from gpu_launcher.cluster.paths import core, group
 from gpu_launcher.domain.quantity import parse_bytes, parse_cpu
-from gpu_launcher.lab.handle import running_lab
+from gpu_launcher.lab.handle import Lab, running_lab
 from gpu_launcher.lab.settings import LabSettings
 from gpu_launcher.settings.catalogue import load_catalogue
 
@@ -27,13 +26,7 @@ MakePool = Callable[..., Awaitable[Pool]]
 
 
 @pytest.fixture
-async def api(lab: Any) -> AsyncIterator[KubeApi]:
-    async with await KubeApi.connect(lab.kubeconfig) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def make_pool(lab: Any, api: KubeApi) -> AsyncIterator[MakePool]:
+async def make_pool(lab: Lab, api: KubeApi) -> AsyncIterator[MakePool]:
     """Make NodePools that go away with the test, with every fault that it switched on."""
     made: list[Pool] = []
 
@@ -52,7 +45,7 @@ async def make_pool(lab: Any, api: KubeApi) -> AsyncIterator[MakePool]:
 async def test_a_gpu_pod_gets_a_node_like_awss(make_pool: MakePool) -> None:
     pool = await make_pool("g5.xlarge", boot="2s")
     started = time.monotonic()
-    pod = await pool.pod(**{f"{AWS}/instance-gpu-name": "a10g", f"{AWS}/instance-gpu-count": "1"})
+    pod = await pool.pod({f"{AWS}/instance-gpu-name": "a10g", f"{AWS}/instance-gpu-count": "1"})
     stages = {}
     for stage in ("Launched", "Registered", "Initialized"):
         claim = await pool.condition(stage)
@@ -83,7 +76,7 @@ async def test_it_buys_the_cheapest_type_that_fits(make_pool: MakePool) -> None:
     assert node["metadata"]["labels"][INSTANCE_TYPE] == "g5.xlarge"
 
 
-async def test_without_spot_capacity_the_session_falls_back_to_on_demand(lab: Any, make_pool: MakePool) -> None:
+async def test_without_spot_capacity_the_session_falls_back_to_on_demand(lab: Lab, make_pool: MakePool) -> None:
     lab.faults.ice(capacity_type="spot")
     pool = await make_pool("g5.xlarge", "g6.xlarge", capacity=("spot", "on-demand"))
     started = time.monotonic()
@@ -105,7 +98,7 @@ async def test_spot_is_bought_first_where_there_is_any(make_pool: MakePool) -> N
     assert node["metadata"]["labels"][CAPACITY_TYPE] == "spot"
 
 
-async def test_without_any_capacity_the_cloud_says_so_until_it_returns(lab: Any, make_pool: MakePool) -> None:
+async def test_without_any_capacity_the_cloud_says_so_until_it_returns(lab: Lab, make_pool: MakePool) -> None:
     lab.faults.ice(instance_type="g4dn.*")
     pool = await make_pool("g4dn.xlarge")
     pod = await pool.pod()
@@ -120,14 +113,14 @@ async def test_without_any_capacity_the_cloud_says_so_until_it_returns(lab: Any,
 @pytest.mark.parametrize(
     ("capacity_type", "code"), [("on-demand", "VcpuLimitExceeded"), ("spot", "MaxSpotInstanceCountExceeded")]
 )
-async def test_the_account_s_limit_is_named(lab: Any, make_pool: MakePool, capacity_type: str, code: str) -> None:
+async def test_the_account_s_limit_is_named(lab: Lab, make_pool: MakePool, capacity_type: str, code: str) -> None:
     lab.faults.quota(instance_type="g6.2xlarge")
     pool = await make_pool("g6.2xlarge", capacity=(capacity_type,))
     await pool.pod()
     assert f"{code}: " in await pool.refusal()
 
 
-async def test_a_machine_that_never_registers_stays_a_claim_without_a_node(lab: Any, make_pool: MakePool) -> None:
+async def test_a_machine_that_never_registers_stays_a_claim_without_a_node(lab: Lab, make_pool: MakePool) -> None:
     lab.faults.never_register("g5.2xlarge")
     pool = await make_pool("g5.2xlarge")
     await pool.pod()
@@ -152,7 +145,7 @@ async def test_a_claim_that_goes_away_while_booting_leaves_no_node(api: KubeApi,
     assert not await pool.nodes()
 
 
-async def test_a_silent_device_plugin_is_seen_and_survived(lab: Any, api: KubeApi, make_pool: MakePool) -> None:
+async def test_a_silent_device_plugin_is_seen_and_survived(lab: Lab, api: KubeApi, make_pool: MakePool) -> None:
     lab.faults.gpu_never_advertised("g6.4xlarge")
     pool = await make_pool("g6.4xlarge")
     pod = await pool.pod()
@@ -164,7 +157,7 @@ async def test_a_silent_device_plugin_is_seen_and_survived(lab: Any, api: KubeAp
     await pool.running(pod)
 
 
-async def test_prices_and_availability_are_published_as_by_awss_provider(lab: Any) -> None:
+async def test_prices_and_availability_are_published_as_by_awss_provider(lab: Lab) -> None:
     metrics = await offering_metrics(lab)
     price = CATALOGUE["p5.48xlarge"].usd_per_hour
     assert price is not None
@@ -190,7 +183,7 @@ async def test_a_real_node_may_differ_from_the_estimate() -> None:
         assert observed["ephemeral-storage"] == estimate["ephemeral-storage"]
 
 
-async def offering_metrics(lab: Any) -> dict[tuple[str, str, str, str], float]:
+async def offering_metrics(lab: Lab) -> dict[tuple[str, str, str, str], float]:
     """Return the provider's gauges by (which, instance type, capacity type, zone)."""
     async with aiohttp.ClientSession() as session, session.get(lab.url("karpenter_metrics")) as answer:
         text = await answer.text()

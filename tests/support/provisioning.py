@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gpu_launcher.cluster.api import KubeApi, Raw
 from gpu_launcher.cluster.errors import NotFound
 from gpu_launcher.cluster.paths import core, group
+from gpu_launcher.domain.quantity import MIB, format_bytes, format_cpu
+from gpu_launcher.domain.resources import Resources
 
 KARPENTER = "karpenter.sh/v1"
 KWOK = "karpenter.kwok.sh/v1alpha1"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 GPU = "nvidia.com/gpu"
+SMALL = Resources(cpu_m=100, memory=64 * MIB, gpus=1)
 
 
 @dataclass
@@ -67,17 +70,21 @@ class Pool:
             },
         }
 
-    async def pod(self, gpus: int = 1, **selector: str) -> str:
+    async def pod(
+        self,
+        selector: Mapping[str, str] | None = None,
+        resources: Resources = SMALL,
+    ) -> str:
         """Create a pod for this pool that KWOK runs, and return its name."""
         self.pods += 1
         name = f"{self.name}-{self.pods}"
         container = {
             "name": "main",
             "image": "lab/pause",
-            "resources": {"limits": {"cpu": "100m", "memory": "64Mi"} | ({GPU: str(gpus)} if gpus else {})},
+            "resources": {"limits": limits(resources)},
         }
         spec = {
-            "nodeSelector": {"karpenter.sh/nodepool": self.name} | selector,
+            "nodeSelector": {"karpenter.sh/nodepool": self.name} | dict(selector or {}),
             "tolerations": [{"key": "test", "value": self.name}],
             "containers": [container],
             "terminationGracePeriodSeconds": 0,
@@ -114,7 +121,8 @@ class Pool:
                         return claim
             return None
 
-        return await eventually(holds, within, f"NodeClaim {kind} {reason or 'True'}")
+        found: Raw = await eventually(holds, within, f"NodeClaim {kind} {reason or 'True'}")
+        return found
 
     async def refusal(self, within: float = 20) -> str:
         """Wait for Karpenter's event about missing capacity for this pool and return its text."""
@@ -127,7 +135,8 @@ class Pool:
                     return str(event["message"])
             return None
 
-        return await eventually(told, within, "InsufficientCapacityError event")
+        text: str = await eventually(told, within, "InsufficientCapacityError event")
+        return text
 
     async def remove(self) -> None:
         """Take everything away again, pods first; names are never used twice, so nobody waits for the end of it."""
@@ -139,6 +148,16 @@ class Pool:
         for path in paths:
             with contextlib.suppress(NotFound):
                 await self.api.delete(path)
+
+
+def limits(resources: Resources) -> dict[str, str]:
+    """Return a container's limits, which are its requests too."""
+    result = {"cpu": format_cpu(resources.cpu_m), "memory": format_bytes(resources.memory)}
+    if resources.ephemeral:
+        result["ephemeral-storage"] = format_bytes(resources.ephemeral)
+    if resources.gpus:
+        result[GPU] = str(resources.gpus)
+    return result
 
 
 async def eventually(probe: Callable[[], Awaitable[Any]], within: float, what: str) -> Any:
