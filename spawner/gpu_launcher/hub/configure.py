@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any
 
 from traitlets.log import get_logger
 
-from gpu_launcher.domain.pool import NoPool
+from gpu_launcher.explain.lint import Level, lint
+from gpu_launcher.explain.prices import dollars
+from gpu_launcher.explain.report import wait_words
 from gpu_launcher.hub.conflicts import refuse_second_call, refuse_second_list, spawner_is_ours
-from gpu_launcher.hub.offers import Offers, offers_of
+from gpu_launcher.settings.catalogue import load_catalogue
 from gpu_launcher.settings.load import Settings, load_settings
+
+_TYPES_LOGGED = 6
 
 
 def configure(
@@ -45,7 +50,7 @@ def configure(
         c.JupyterHub.spawner_class = "gpu_launcher.hub.spawner.GpuSpawner"
     c.GpuSpawner.settings = document
     _unthrottle(c)
-    _warn(offers_of(document))
+    _report(settings)
 
 
 def _settings(sections: Mapping[str, Any], file: str | Path | None) -> Settings:
@@ -73,9 +78,22 @@ def _unthrottle(c: Any) -> None:
         )
 
 
-def _warn(offers: Offers) -> None:
-    for offer in offers:
-        if isinstance(offer.pool, NoPool):
-            get_logger().warning(
-                "profile unavailable profile=%s reason=%s: %s", offer.profile.id, offer.pool.reason, offer.pool.message
+def _report(settings: Settings) -> None:
+    """Log what each profile will do, and what is wrong with it: the same words as ``gpu-launcher lint``."""
+    log = get_logger()
+    for report in lint(settings.profiles, load_catalogue(), settings.cluster, settings.prices, settings.limits):
+        profile = report.profile.id
+        if report.pool:
+            types = ",".join(machine.name for machine in report.machines[:_TYPES_LOGGED]) or "unknown"
+            usd = dollars(report.machines[0].price.of(report.profile.capacity)) if report.machines else "unknown"
+            log.info(
+                "profile=%s pool=%s machines=%s price=%s cold_start=%r",
+                profile, report.pool.id, types, usd, wait_words(report.cold_start),
+            )  # fmt: skip
+        for finding in report.findings:
+            warn = finding.level is not Level.NOTE
+            log.log(
+                WARNING if warn else INFO, "profile=%s %s=%s: %s", profile, finding.level, finding.code, finding.text
             )
+        for advice in report.shortening:
+            log.info("profile=%s shorter_start: %s", profile, advice)

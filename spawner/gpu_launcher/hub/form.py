@@ -12,9 +12,12 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from gpu_launcher.domain.pool import NoPool, SlotPool
-from gpu_launcher.domain.profile import Capacity, Profile
+from gpu_launcher.domain.profile import Image, Profile
 from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.domain.resources import Resources
+from gpu_launcher.domain.usage import Person
+from gpu_launcher.explain.prices import dollars, pool_price
+from gpu_launcher.explain.wait import cold_start, in_words
 from gpu_launcher.hub import profile_list
 from gpu_launcher.hub.offers import Offer, Offers
 from gpu_launcher.planning.options import parse_options
@@ -52,7 +55,7 @@ class Card:
     spot_words: str
     spot: bool
     checked: bool
-    wait: str = ""
+    wait: str
 
 
 async def options_form(spawner: Any) -> str:
@@ -60,14 +63,14 @@ async def options_form(spawner: Any) -> str:
 
     A template that the site or an add-on has set for KubeSpawner's profiles is rendered instead, with our profiles.
     """
-    offers, groups = spawner.offers, spawner.person.groups
+    offers, person = spawner.offers, spawner.person
     if spawner.profile_form_template or spawner.additional_profile_form_template_paths:
-        rendered: str = spawner._render_options_form(profile_list.published(offers.open_to(groups)))
+        rendered: str = spawner._render_options_form(profile_list.published(offers.open_to(person)))
         return rendered
     saved = spawner.user_options or None
     request = parse_options(saved, offers.settings.profiles, from_saved=True)
     return render(
-        cards_of(offers, groups, request if isinstance(request, StartRequest) else None),
+        cards_of(offers, person, request if isinstance(request, StartRequest) else None),
         notices=[request.notice] if saved and isinstance(request, StartRequest) and request.notice else [],
         usage=spawner.usage_words(),
         home_url=f"{spawner.hub.base_url}home",
@@ -87,12 +90,12 @@ def render(cards: Iterable[Card], *, notices: Iterable[str] = (), usage: str = "
     )
 
 
-def cards_of(offers: Offers, groups: frozenset[str], request: StartRequest | None) -> tuple[Card, ...]:
-    """Return the cards of the profiles that are open to the groups, the requested one checked if it can be had.
+def cards_of(offers: Offers, person: Person, request: StartRequest | None) -> tuple[Card, ...]:
+    """Return the cards of the profiles that are open to the person, the requested one checked if it can be had.
 
     Otherwise the first that can be had is checked, so that the page's button always starts something that exists.
     """
-    shown = offers.open_to(groups)
+    shown = offers.open_to(person)
     possible = [offer.profile.id for offer in shown if not isinstance(offer.pool, NoPool)]
     wanted = request.profile_id if request else None
     checked = wanted if wanted in possible else next(iter(possible), None)
@@ -127,19 +130,25 @@ def _card(offer: Offer, offers: Offers, request: StartRequest | None, checked: b
         spot_words=_spot_words(offer, offers),
         spot=picked.spot,
         checked=checked,
+        wait=_wait(offer, offers, image),
     )
 
 
 def _gpu_memory(profile: Profile, pool: SlotPool | NoPool) -> str:
-    """Return the memory of one GPU as makers write it (decimal gigabytes).
+    """Return the memory of one GPU as its maker writes it.
 
     "" where the pool's machines differ, and where the admin's own words already say it.
     """
     if isinstance(pool, NoPool):
         return ""
-    sizes = {round(kind.gpu.memory_mib * 1024**2 / 1e9) for kind in pool.instance_types if kind.gpu and kind.gpu.count}
+    sizes = {_sold_as(kind.gpu.memory_mib) for kind in pool.instance_types if kind.gpu and kind.gpu.count}
     words = f"{sizes.pop()} GB" if len(sizes) == 1 else ""
     return "" if words in profile.display_name else words
+
+
+def _sold_as(mib: int) -> int:
+    """Return the gigabytes in a GPU's name: clouds report 80 x 1024 MiB for some and 24 x 10^9 bytes for others."""
+    return mib // 1024 if mib % 1024 == 0 else round(mib * 1024**2 / 1e9)
 
 
 def _size(pool: SlotPool | NoPool) -> str:
@@ -167,18 +176,27 @@ def _terms(offer: Offer, offers: Offers) -> tuple[str, ...]:
     profile, pool = offer.profile, offer.pool
     if isinstance(pool, NoPool):
         return ()
-    price = _price(pool, offers, spot=profile.capacity is Capacity.SPOT)
-    terms = [f"{price}/h" if price else ""]
+    usd = pool_price(pool, offers.settings.prices).of(profile.capacity)
+    terms = [] if usd is None else [f"{'about ' if profile.capacity.interruptible else ''}{dollars(usd)}/h"]
     if profile.capacity.interruptible:
-        terms.append("spot: may end with 2 minutes' notice")
-    return tuple(filter(None, terms))
+        terms.append(f"{profile.capacity}: may end with 2 minutes' notice")
+    return tuple(terms)
 
 
 def _spot_words(offer: Offer, offers: Offers) -> str:
     if not offer.profile.spot_choice or isinstance(offer.pool, NoPool):
         return ""
-    price = _price(offer.pool, offers, spot=True)
-    return f"spot: {f'about {price}/h, ' if price else ''}may end with 2 minutes' notice"
+    usd = pool_price(offer.pool, offers.settings.prices).spot
+    return f"spot: {'' if usd is None else f'about {dollars(usd)}/h, '}may end with 2 minutes' notice"
+
+
+def _wait(offer: Offer, offers: Offers, image: Image | None) -> str:
+    """Return the estimate for a new machine, "" where a part of it is unknown: a wait is not made up."""
+    pool = offer.pool
+    if isinstance(pool, NoPool):
+        return ""
+    estimate = cold_start(pool.slot.gpus, image, offers.settings.cluster)
+    return f"{in_words(estimate.seconds)} if a machine has to come (estimate)" if estimate.complete else ""
 
 
 def _machines(pool: SlotPool | NoPool) -> str:
@@ -197,10 +215,3 @@ def _template() -> Any:
 @cache
 def _static(name: str) -> str:
     return files("gpu_launcher.hub").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def _price(pool: SlotPool, offers: Offers, *, spot: bool) -> str:
-    if pool.usd_per_hour is None:
-        return ""
-    usd = pool.usd_per_hour * (offers.settings.prices.spot_ratio if spot else 1)
-    return f"${usd:.2f}"

@@ -10,6 +10,9 @@ from typing import Any
 
 from gpu_launcher.domain.pool import NoPool, SlotPool
 from gpu_launcher.domain.profile import Profile
+from gpu_launcher.domain.usage import Person
+from gpu_launcher.explain.prices import priced
+from gpu_launcher.planning.admission import entitled
 from gpu_launcher.planning.pools import pools_for
 from gpu_launcher.settings.catalogue import load_catalogue
 from gpu_launcher.settings.load import Settings, load_settings
@@ -22,10 +25,6 @@ class Offer:
     profile: Profile
     pool: SlotPool | NoPool
 
-    def open_to(self, groups: frozenset[str]) -> bool:
-        """Return whether somebody in these groups may use the profile."""
-        return not self.profile.groups or not groups.isdisjoint(self.profile.groups)
-
 
 @dataclass(frozen=True, slots=True)
 class Offers:
@@ -34,12 +33,9 @@ class Offers:
     settings: Settings
     by_id: Mapping[str, Offer]
 
-    def __iter__(self) -> Any:
-        return iter(self.by_id.values())
-
-    def open_to(self, groups: frozenset[str]) -> tuple[Offer, ...]:
-        """Return the offers that somebody in these groups may see."""
-        return tuple(offer for offer in self.by_id.values() if offer.open_to(groups))
+    def open_to(self, person: Person) -> tuple[Offer, ...]:
+        """Return the offers that the person may see, in order."""
+        return tuple(offer for offer in self.by_id.values() if entitled(offer.profile, person))
 
 
 def offers_of(document: Mapping[str, Any]) -> Offers:
@@ -54,5 +50,5 @@ def offers_of(document: Mapping[str, Any]) -> Offers:
 @lru_cache(maxsize=2)
 def _compiled(text: str) -> Offers:
     settings = load_settings(json.loads(text))
-    pools = pools_for(settings.profiles, load_catalogue(), settings.cluster)
+    pools = pools_for(settings.profiles, priced(load_catalogue(), settings.prices), settings.cluster)
     return Offers(settings, {profile.id: Offer(profile, pools[profile.id]) for profile in settings.profiles})

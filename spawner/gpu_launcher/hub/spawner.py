@@ -278,7 +278,7 @@ class GpuSpawner(QuietCreation):
 
     @default("profile_list")
     def _profile_list_default(self) -> list[dict[str, Any]]:
-        return profile_list.published(self.offers.open_to(self.person.groups))
+        return profile_list.published(self.offers.open_to(self.person))
 
     def usage_words(self) -> str:
         """Return how many GPUs the person uses of how many, "" without such a limit or before pods are watched."""

@@ -1,0 +1,165 @@
+"""The spawn page's cards."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from spawners import DOCUMENT, Build
+
+from gpu_launcher.domain.usage import Person
+from gpu_launcher.hub.form import cards_of, render
+from gpu_launcher.hub.offers import offers_of
+from gpu_launcher.planning.options import parse_options
+
+HOSTILE = "</script><script>alert(1)</script>{{ 7*7 }}\"'><img src=x onerror=alert(1)>"
+
+
+async def page(spawner: Any) -> BeautifulSoup:
+    return BeautifulSoup(await spawner.get_options_form(), "html.parser")
+
+
+def radios(soup: BeautifulSoup) -> dict[str, Any]:
+    return {radio["value"]: radio for radio in soup.select("input[name=profile]")}
+
+
+async def test_cards_are_real_radios_in_the_admins_order_with_the_default_checked(build: Build) -> None:
+    found = radios(await page(build(groups=("research",))))
+    assert list(found) == ["cpu", "a10g", "t4x", "a100", "never"]
+    assert all(radio["type"] == "radio" for radio in found.values())
+    assert [name for name, radio in found.items() if radio.has_attr("checked")] == ["cpu"]
+
+
+async def test_o7_profiles_of_other_groups_are_not_shown(build: Build) -> None:
+    soup = await page(build())
+    assert "a100" not in radios(soup)
+    assert "A100" not in soup.get_text().replace("a100 80 GiB", "")
+
+
+async def test_c4_an_unavailable_profile_is_shown_with_its_reason_and_cannot_be_picked(build: Build) -> None:
+    radio = radios(await page(build()))["never"]
+    assert radio.has_attr("disabled")
+    assert "unavailable: no type has gpu name a100" in radio.find_parent(class_="card").get_text()
+
+
+async def test_each_card_says_what_a_session_gets_and_costs(build: Build) -> None:
+    soup = await page(build(groups=("research",)))
+    words = {
+        name: " ".join(radio.find_parent(class_="card").get_text().split()) for name, radio in radios(soup).items()
+    }
+    assert "A10G 24 GB 3.5 CPU · 13 GiB · 1 GPU" in words["a10g"]
+    assert "$1.01/h" in words["a10g"]
+    assert "spot: about $0.40/h, may end with 2 minutes' notice" in words["a10g"]
+    assert "1 of 8 GPUs" in words["a100"]
+    assert "3 min if a machine has to come (estimate)" in words["a10g"]
+    assert "estimate" not in words["cpu"], "the image's size is unknown, so the wait is"
+
+
+async def test_nothing_is_claimed_that_is_not_so(build: Build) -> None:
+    assert "idle" not in (await page(build())).get_text(), (
+        "nobody's session is ended for idleness in this configuration"
+    )
+
+
+async def test_only_what_can_be_chosen_is_shown_as_a_choice(build: Build) -> None:
+    soup = await page(build(groups=("research",)))
+    names = [field["name"] for field in soup.select("select, input:not([type=radio])")]
+    assert names == [
+        "profile-option-a10g--image",
+        "profile-option-a10g--spot",
+        "profile-option-t4x--image--unlisted-choice",
+        "profile-option-t4x--gpus",
+    ]
+    gpus = soup.select_one("input[type=number]")
+    assert gpus is not None
+    assert (gpus["min"], gpus["max"], gpus["step"]) == ("1", "4", "1")
+
+
+async def test_the_saved_choice_is_preselected(build: Build) -> None:
+    spawner = build()
+    spawner.user_options = {"profile": "a10g", "image": "jax", "spot": "true"}
+    soup = await page(spawner)
+    assert radios(soup)["a10g"].has_attr("checked")
+    selected = soup.select_one("option[selected]")
+    assert selected is not None
+    assert selected["value"] == "jax"
+    assert soup.select_one("input[type=checkbox][checked]")
+    assert not soup.select("[role=status]")
+
+
+@pytest.mark.parametrize("saved", [{"profile": "gone"}, {"profile": "a10g", "image": "gone"}, [HOSTILE], HOSTILE])
+async def test_o6_a_saved_choice_that_is_gone_is_said(build: Build, saved: Any) -> None:
+    spawner = build()
+    spawner.user_options = saved
+    soup = await page(spawner)
+    assert len(soup.select("input[name=profile][checked]")) == 1
+    if isinstance(saved, dict):
+        notice = soup.select_one("[role=status]")
+        assert notice is not None
+        assert "not available any more" in notice.get_text()
+    assert "gone" not in soup.get_text()
+
+
+@pytest.mark.parametrize("saved", [{"profile": "a100"}, {"profile": "never"}])
+def test_a_saved_choice_that_cannot_be_had_leaves_the_first_that_can(saved: Any) -> None:
+    offers = offers_of(DOCUMENT)
+    request: Any = parse_options(saved, offers.settings.profiles, from_saved=True)
+    assert [card.id for card in cards_of(offers, Person("ada"), request) if card.checked] == ["cpu"]
+
+
+def hostile_document() -> dict[str, Any]:
+    image = {"id": "i", "display_name": HOSTILE, "reference": "quay.io/site/a:1"}
+    other = {"id": "j", "display_name": HOSTILE, "reference": "quay.io/site/b:1"}
+    gpu = {"name": "t4"}
+    return {
+        "profiles": [
+            {"id": "x", "display_name": HOSTILE, "description": HOSTILE, "gpu": gpu, "images": [image, other]},
+        ]
+    }
+
+
+class Tags(HTMLParser):
+    """Counts tags, and fails on handlers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        assert tag != "img"
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+
+async def test_w2_hostile_words_stay_words(build: Build) -> None:
+    spawner = build(document=hostile_document())
+    spawner.user_options = {"profile": "x", "image": HOSTILE, "image--unlisted-choice": HOSTILE}
+    html = await spawner.get_options_form()
+    tags = Tags()
+    tags.feed(html)
+    assert tags.scripts == 1, "our own module"
+    assert "alert(1)</script>" not in html
+    assert "49" not in html, "nothing is rendered twice"
+
+
+async def test_w2_profiles_published_as_json_survive_in_an_add_ons_script_block(build: Build) -> None:
+    (entry,) = build(document=hostile_document()).profile_list
+    assert json.loads(json.dumps(entry)) == entry
+
+
+def test_nobody_may_use_anything_is_said_in_words() -> None:
+    document = {"profiles": [{"id": "x", "display_name": "X", "gpu": {"name": "t4"}, "groups": ["others"]}]}
+    soup = BeautifulSoup(render(cards_of(offers_of(document), Person("ada"), None)), "html.parser")
+    assert "No profile is open to you" in soup.get_text()
+
+
+async def test_a_form_of_the_sites_own_stays(build: Build) -> None:
+    assert await build(KubeSpawner={"options_form": "<p>ours</p>"}).get_options_form() == "<p>ours</p>"
+
+
+async def test_a_profile_template_of_the_sites_own_renders_our_profiles(build: Build) -> None:
+    template = "{% for profile in profile_list %}[{{ profile.slug }}]{% endfor %}"
+    assert await build(KubeSpawner={"profile_form_template": template}).get_options_form() == "[cpu][a10g][t4x]"
