@@ -6,7 +6,8 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from gpu_launcher.settings.document import Document, Part
+from gpu_launcher.settings.document import Document
+from gpu_launcher.settings.part import Part
 
 
 def settings_schema() -> dict[str, Any]:
