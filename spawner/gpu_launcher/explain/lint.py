@@ -18,7 +18,7 @@ from gpu_launcher.domain.quantity import MIB
 from gpu_launcher.explain.prices import SlotPrice, priced, slot_price
 from gpu_launcher.explain.wait import ColdStart, cold_start, in_words, shortening
 from gpu_launcher.planning.dialects import LABELS, checkable
-from gpu_launcher.planning.matching import Types, gib
+from gpu_launcher.planning.matching import Types, gib, wanted_name
 from gpu_launcher.planning.pools import checkable_types, pools_for
 
 
@@ -126,13 +126,13 @@ def _memory_mix_up(profile: Profile, catalogue: Types, policy: ClusterPolicy) ->
         f'host exists. "At least {amount} of host memory" is a request (size.memory: {written}); "a GPU with {amount}" '
         f'is {prefix}instance-gpu-memory (gpu.memory: ">={written}"'
     )
-    name = profile.gpu.name if profile.gpu else None
+    name = wanted_name(profile, policy.dialect)
     fits = [
         kind.name
         for kind in catalogue
         if kind.gpu and kind.gpus and str(kind.gpu.memory_mib) == value and name in (None, kind.gpu.name)
     ]
-    return f"{text}, which {', '.join(fits[:3])} has)" if fits else f"{text})"
+    return f"{text}, as {' and '.join(fits[:3])} has)" if fits else f"{text})"
 
 
 def _selector_findings(profile: Profile, catalogue: Types, policy: ClusterPolicy) -> Iterator[Finding]:

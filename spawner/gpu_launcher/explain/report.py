@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import fill
 
 from gpu_launcher.domain.quantity import MIB, format_bytes, format_cpu
 from gpu_launcher.domain.resources import Resources
@@ -83,9 +84,9 @@ def _block(report: ProfileReport) -> Iterator[str]:
         yield from _table(report.machines)
         yield f"  cold start  {wait_words(report.cold_start)}"
         for advice in report.shortening:
-            yield f"  shorter     {advice}"
+            yield _wrapped("shorter", advice)
     for finding in report.findings:
-        yield f"  {finding.level.upper():<11} {finding.text}"
+        yield _wrapped(finding.level.upper(), finding.text)
 
 
 def _table(machines: Sequence[Machine]) -> Iterator[str]:
@@ -99,6 +100,10 @@ def _table(machines: Sequence[Machine]) -> Iterator[str]:
     rest = machines[_TYPES_SHOWN:]
     if rest:
         yield f"  and {_number(len(rest), 'type')} more, up to {dollars(rest[-1].price.on_demand)} an hour"
+
+
+def _wrapped(name: str, text: str) -> str:
+    return fill(text, 110, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14, break_on_hyphens=False)
 
 
 def _cell(amount: float | None) -> str:

@@ -9,7 +9,7 @@ from gpu_launcher.domain.instance_type import InstanceType
 from gpu_launcher.domain.policy import Dialect
 from gpu_launcher.domain.pool import NoPool, NoPoolReason
 from gpu_launcher.domain.profile import GpuRequest, Profile
-from gpu_launcher.planning.dialects import ARCH, checkable, known_labels, labels_of, misspelt
+from gpu_launcher.planning.dialects import ARCH, LABELS, checkable, known_labels, labels_of, misspelt
 
 Types = tuple[InstanceType, ...]
 
@@ -105,7 +105,8 @@ def _no_selected(key: str, value: str, profile: Profile, dialect: Dialect) -> Ca
     def explain(left: Types) -> NoPool:
         has = sorted({labels_of(kind, dialect)[key] for kind in left if checkable(key, (kind,), dialect)}, key=_natural)
         nearest = cheapest(left)
-        what = f"gpu name {profile.gpu.name} and " if profile.gpu and profile.gpu.name else ""
+        name = wanted_name(profile, dialect)
+        what = f"gpu name {name} and " if name and key != LABELS[dialect].gpu_name else ""
         message = f"no type has {what}{key}: {value}; nearest: {nearest.name} with {labels_of(nearest, dialect)[key]}"
         if len(has) > 1:
             message += f" (there are {', '.join(has[:8])})"
@@ -121,6 +122,13 @@ def _no_label(key: str, dialect: Dialect) -> Callable[[Types], NoPool]:
         return NoPool(NoPoolReason.NODE_SELECTOR, f"nodes have no label {key}{nearest}")
 
     return explain
+
+
+def wanted_name(profile: Profile, dialect: Dialect) -> str | None:
+    """Return the GPU's name that the profile asks for, be it as a wish or as a label; None for any."""
+    if profile.gpu is None:
+        return None
+    return profile.gpu.name or profile.node_selector.get(LABELS[dialect].gpu_name)
 
 
 def _natural(text: str) -> tuple[bool, int, str]:
