@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -74,6 +75,23 @@ async def test_it_buys_the_cheapest_type_that_fits(make_pool: MakePool) -> None:
     pool = await make_pool("g5.12xlarge", "g5.2xlarge", "g5.xlarge")
     node = await pool.running(await pool.pod())
     assert node["metadata"]["labels"][INSTANCE_TYPE] == "g5.xlarge"
+
+
+@pytest.mark.parametrize(
+    ("pinned", "bought"), [(False, {"g5.12xlarge": 1}), (True, {"g5.xlarge": 2})], ids=["plain", "pinned"]
+)
+async def test_two_sessions_at_once_buy_small_hosts_only_if_pinned(
+    make_pool: MakePool, pinned: bool, bought: dict[str, int]
+) -> None:
+    """Karpenter adds pods to a claim while any type fits; it never compares one large machine with two small ones."""
+    pool = await make_pool("g5.xlarge", "g5.12xlarge")
+    selector = {f"{AWS}/instance-gpu-name": "a10g"} | ({f"{AWS}/instance-gpu-count": "1"} if pinned else {})
+    pods = await asyncio.gather(pool.pod(selector), pool.pod(selector))
+    await asyncio.gather(*(pool.running(pod) for pod in pods))
+    types = Counter(claim["metadata"]["labels"][INSTANCE_TYPE] for claim in await pool.claims())
+    assert types == bought
+    price = sum(count * (CATALOGUE[name].usd_per_hour or 0) for name, count in bought.items())
+    print(f"two 1-GPU sessions at once, {'host pinned' if pinned else 'plain'}: {bought}, ${price:.2f} an hour")
 
 
 async def test_without_spot_capacity_the_session_falls_back_to_on_demand(lab: Lab, make_pool: MakePool) -> None:
