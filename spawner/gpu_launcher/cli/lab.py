@@ -54,7 +54,10 @@ def guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Name
     """``run`` with the lab's errors as words and status 1, and SIGTERM treated like Ctrl-C."""
 
     def guard(arguments: argparse.Namespace) -> int:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Also where a shell started this in the background with Ctrl-C ignored: a lab must be endable.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # asyncio turns SIGINT into an orderly cancellation, and only SIGINT.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         try:
             return run(arguments)
         except LabError as error:

@@ -96,7 +96,7 @@ def _toolchain(program: Path) -> Go | None:
 
 
 def _ask(program: Path, variable: str) -> str:
-    command = [program, "env", variable]
+    command = [str(program), "env", variable]
     asked = subprocess.run(
         command, capture_output=True, text=True, check=True, env=_quiet_environment(), cwd="/", timeout=60
     )

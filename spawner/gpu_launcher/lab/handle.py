@@ -135,16 +135,18 @@ class Lab:
 async def running_lab(settings: LabSettings | None = None, name: str | None = None) -> AsyncIterator[Lab]:
     """A new lab for the length of a block; it also ends when this thread ends, however it ends.
 
-    Its directory goes with it, except after an exception: then the logs stay.
+    Its directory goes with it, except after an error: then the logs stay.
     """
     paths = LabPaths.named(name or f"test-{os.getpid()}-{secrets.token_hex(3)}")
     lab = await start(paths, settings or LabSettings.fast(), bound=True)
+    failed = False
     try:
         yield lab
-    except BaseException:
-        await stop(paths, keep=True)
+    except Exception:
+        failed = True
         raise
-    await stop(paths)
+    finally:
+        await stop(paths, keep=failed)
 
 
 async def start(

@@ -1,0 +1,47 @@
+"""``gpu-launcher demo``: everything on this machine, ready to log in."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from typing import Any
+
+from gpu_launcher.cli.lab import add_settings_flags, guarded, say, settings_from
+
+
+def register(subparsers: Any) -> None:
+    """Add ``demo``."""
+    parser = subparsers.add_parser("demo", help="a lab with a hub and GPU profiles, until Ctrl-C")
+    parser.add_argument("--name", default="demo", help="the lab's name (default: demo)")
+    parser.add_argument("--port", type=int, help="the hub's port (default: 8000 where it is free)")
+    add_settings_flags(parser)
+    parser.set_defaults(run=guarded(_demo))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from gpu_launcher.lab.demo import demo
+
+    settings = settings_from(arguments)
+
+    async def live() -> int:
+        began = time.monotonic()
+        async with demo(settings, name=arguments.name, port=arguments.port, say=say) as (lab, hub):
+            cold = settings.boot_s + settings.device_plugin_s + settings.default_image_bytes / settings.pull_rate
+            say(f"Ready after {time.monotonic() - began:.0f} s. Open")
+            print(f"\n    {hub.url}\n", flush=True)
+            say(
+                "and log in with any name and any password. Pick A10G: its machine boots, its GPU is advertised and its"
+            )
+            say(f"image is pulled in about {cold:.0f} s, as in a cloud (--fast for less). Meanwhile, elsewhere:\n")
+            say(f"    export KUBECONFIG={lab.kubeconfig}")
+            say(f"    gpu-launcher lab status --name {lab.name}      what runs, where its logs are\n")
+            say("Ctrl-C ends everything.")
+            await lab.ended()
+        return 0
+
+    try:
+        return asyncio.run(live())
+    except KeyboardInterrupt:
+        say("\nEnded: nothing of the demo runs any more.")
+        return 0
