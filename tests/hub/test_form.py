@@ -163,3 +163,11 @@ async def test_a_form_of_the_sites_own_stays(build: Build) -> None:
 async def test_a_profile_template_of_the_sites_own_renders_our_profiles(build: Build) -> None:
     template = "{% for profile in profile_list %}[{{ profile.slug }}]{% endfor %}"
     assert await build(KubeSpawner={"profile_form_template": template}).get_options_form() == "[cpu][a10g][t4x]"
+
+
+async def test_o12_the_page_says_how_many_gpus_one_holds(build: Build) -> None:
+    spawner = build(document=DOCUMENT | {"limits": {"gpus_per_user": 2}}, server="second")
+    assert "in use" not in (await page(spawner)).get_text()
+    await build(server="train")._run_apply_user_options({"profile": "a10g"})
+    words = (await page(spawner)).get_text()
+    assert "You: 1 of 2 GPUs in use." in words

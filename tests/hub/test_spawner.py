@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from spawners import Build, manifest
 
 
@@ -44,6 +46,8 @@ async def test_the_pod_repeats_the_decision(build: Build) -> None:
     assert json.loads(annotations["gpu-launcher/plan"])["request"]["profile"] == "a100"
     assert annotations["karpenter.sh/do-not-disrupt"]
 
+
+OURS = ("profile", "image", "image_unlisted", "image--unlisted-choice", "gpus", "spot")
 
 SITE: dict[str, Any] = {
     "image_pull_policy": "Always",
@@ -135,6 +139,30 @@ async def test_c12_the_sites_option_hook_does_not_run_for_a_refused_start(build:
 
     with pytest.raises(Exception, match=r"reserved for other groups|not_entitled"):
         await build(KubeSpawner={"apply_user_options": hook})._run_apply_user_options({"profile": "a100"})
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    extra=st.dictionaries(
+        st.sampled_from(["node_selector", "environment", "kubespawner_override", "cpu_limit"]) | st.text(max_size=20),
+        st.recursive(st.none() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=2), max_leaves=3),
+        max_size=4,
+    ).map(lambda extra: {key: value for key, value in extra.items() if key not in OURS})
+)
+async def test_o3_other_keys_never_reach_the_pod(build: Build, extra: dict[str, Any]) -> None:
+    assert await manifest(build(), {"profile": "a10g", **extra}) == await manifest(build(), {"profile": "a10g"})
+
+
+async def test_o6_a_start_from_options_that_are_gone_says_so_on_the_pending_page(build: Build) -> None:
+    spawner = build(KubeSpawner={"events_enabled": False})
+    spawner.orm_spawner.user_options = {"profile": "gone"}
+    spawner.handler = None
+    spawner.user_options = {"profile": "gone"}
+    await spawner._run_apply_user_options(spawner.user_options)
+    events = [event async for event in spawner.progress()]
+    assert "not available any more" in events[0]["message"]
+    spawner.clear_state()
+    assert [event async for event in spawner.progress()] == []
 
 
 async def test_start_timeout_is_set_where_the_hub_still_reads_it(build: Build) -> None:

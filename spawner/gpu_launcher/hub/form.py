@@ -57,6 +57,13 @@ class Card:
     checked: bool
     wait: str
 
+    @property
+    def choices(self) -> bool:
+        """Whether there is anything to choose besides the profile itself."""
+        return bool(
+            len(self.images) > 1 or self.unlisted_pattern or self.gpus_most > self.gpus_least or self.spot_words
+        )
+
 
 async def options_form(spawner: Any) -> str:
     """Return the form for the spawner's person.
@@ -196,7 +203,7 @@ def _wait(offer: Offer, offers: Offers, image: Image | None) -> str:
     if isinstance(pool, NoPool):
         return ""
     estimate = cold_start(pool.slot.gpus, image, offers.settings.cluster)
-    return f"{in_words(estimate.seconds)} if a machine has to come (estimate)" if estimate.complete else ""
+    return f"about {in_words(estimate.seconds)} if a machine has to come (estimate)" if estimate.complete else ""
 
 
 def _machines(pool: SlotPool | NoPool) -> str:

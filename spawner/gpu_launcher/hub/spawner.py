@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from typing import Any, ClassVar, TypeVar
 
 import jupyterhub
@@ -48,6 +48,14 @@ VERSIONS = {
 """The software that decides, noted on each pod."""
 
 
+class _Handler(AnyTrait):
+    """The request's handler; a validator would not see None, with which the hub's own starts come."""
+
+    def set(self, obj: Any, value: Any) -> None:
+        obj._look_at_saved_options(value)
+        super().set(obj, value)
+
+
 class GpuSpawner(QuietCreation):
     """KubeSpawner whose profiles name GPUs.
 
@@ -72,6 +80,8 @@ class GpuSpawner(QuietCreation):
         Default: the namespace and the Helm release, so that two hubs in one namespace do not count each other's pods.
         """,
     )
+
+    handler = _Handler(help="The handler of the request that starts the server, None afterwards.")
 
     # A Dict in the base class, where a list or a number raises before any of our code and JupyterHub 5 counts that as a
     # failure of the hub. Here everything reaches the parser, which refuses it.
@@ -124,12 +134,10 @@ class GpuSpawner(QuietCreation):
     # What the request carried. User.spawn sets `handler`, then either writes the request's options to the database or
     # takes the saved ones from there, then sets `user_options`, without a pause between the three.
 
-    @validate("handler")
-    def _look_at_saved_options(self, proposal: Any) -> Any:
+    def _look_at_saved_options(self, handler: Any) -> None:
         self._options_before = getattr(self.orm_spawner, "user_options", None)
-        if proposal.value is not None:
-            self._hub_settings = proposal.value.settings
-        return proposal.value
+        if handler is not None:
+            self._hub_settings = handler.settings
 
     @validate("user_options")
     def _see_who_gave_options(self, proposal: Any) -> Any:
@@ -156,11 +164,11 @@ class GpuSpawner(QuietCreation):
         self.notice = request.notice
         self._write(plan)
         self.log.info(
-            "start admitted server=%s profile=%s pool=%s gpus=%d ignored_keys=%d",
+            "start admitted server=%r profile=%s pool=%s gpus=%d ignored_keys=%d",
             self._log_name, plan.profile_id, plan.pool_id, plan.resources.gpus, request.ignored_keys,
         )  # fmt: skip
         if self.apply_user_options:
-            await super()._run_apply_user_options(user_options)
+            await super()._run_apply_user_options(user_options or {})
 
     def _decide(self, request: StartRequest) -> PodPlan | Refusal:
         """Return the plan, with its GPUs held from here on, or why there is none.
@@ -187,7 +195,7 @@ class GpuSpawner(QuietCreation):
         if not isinstance(outcome, Refusal):
             return outcome
         self._restore_saved_options()
-        self.log.warning("start refused server=%s reason=%s status=%d", self._log_name, outcome.reason, outcome.status)
+        self.log.warning("start refused server=%r reason=%s status=%d", self._log_name, outcome.reason, outcome.status)
         raise StartRefused(outcome)
 
     def _identity(self, person: Person) -> SessionIdentity:
@@ -245,6 +253,7 @@ class GpuSpawner(QuietCreation):
         self.reservations.release(self._pod_key)
         super().clear_state()
         self.plan = None
+        self.notice = None
         self._site = None
         if self._pristine is None:
             self._pristine = self._owned()
@@ -288,6 +297,13 @@ class GpuSpawner(QuietCreation):
         user = label_hash(self.user.name)
         own = self.reservations.usage(self.pod_reflector.pods, user=user, instance=self.instance, without="").own
         return f"You: {sum(server.gpus for server in own)} of {limit} GPUs in use." if own else ""
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield KubeSpawner's progress, after what the user should know about the decision."""
+        if self.notice:
+            yield {"progress": 0, "message": self.notice}
+        async for event in super().progress():
+            yield event
 
     def _options_from_form(self, formdata: Mapping[str, Any]) -> dict[str, object]:
         return options_from_fields(formdata)

@@ -59,7 +59,8 @@ def _holder(pod: Mapping[str, Any], instance: str) -> Holder | None:
         return None
     user = labels.get("gpu-launcher/user") or label_hash(annotations.get("hub.jupyter.org/username", ""))
     server = RunningServer(
-        name=annotations.get("hub.jupyter.org/servername", ""),
+        # JupyterHub 5 allows any text, and the name ends up in messages and logs: one line.
+        name=" ".join(str(annotations.get("hub.jupyter.org/servername", "")).split()),
         # From the spec, not from our annotation: an old or edited pod still holds what it holds.
         gpus=sum(_gpus(pod)),
         profile_id=labels.get("gpu-launcher/profile"),
