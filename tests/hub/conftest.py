@@ -8,11 +8,11 @@ from typing import Any
 
 import kubespawner.spawner
 import pytest
-from spawners import DOCUMENT, Build, FakeReflector, FakeUser, Group
 from traitlets.config import Config
 
 from gpu_launcher.hub.spawner import GpuSpawner
 from gpu_launcher.hub.usage import Reservations
+from spawners import DOCUMENT, Build, FakeReflector, FakeUser, Group
 
 
 @pytest.fixture

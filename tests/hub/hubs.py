@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +19,13 @@ from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import Proxy
 from kubernetes_asyncio.client import ApiClient
 from kubernetes_asyncio.client.rest import ApiException
-from spawners import DOCUMENT, FakeReflector
 from traitlets.config import Config
 
+from browsers import Browser, logged_in
 from gpu_launcher.hub.configure import configure
 from gpu_launcher.hub.spawner import GpuSpawner
 from gpu_launcher.hub.usage import Reservations
+from spawners import DOCUMENT, FakeReflector
 
 TOKEN = "tester-token"
 
@@ -124,49 +126,15 @@ class Hub:
         """Stop a server over REST."""
         await self.api("DELETE", f"/users/{user}/{'server' if server is None else f'servers/{server}'}")
 
-    @contextlib.asynccontextmanager
-    async def browser(self, user: str) -> AsyncIterator[Browser]:
+    def browser(self, user: str) -> AbstractAsyncContextManager[Browser]:
         """A logged-in browser without scripts."""
-        jar = aiohttp.CookieJar(unsafe=True)
-        async with aiohttp.ClientSession(cookie_jar=jar, headers={"Sec-Fetch-Mode": "navigate"}) as session:
-            page = Browser(self.url, session)
-            await page.get("/hub/login")
-            await page.post("/hub/login", {"username": user, "password": "x"})
-            yield page
+        return logged_in(self.url, user)
 
     def saved(self, user: str) -> Any:
         """Return the options that the database holds for the user's default server."""
         orm = self.app.users[user].orm_spawners[""]
         self.app.db.refresh(orm)
         return orm.user_options
-
-
-class Browser:
-    """GET and POST of pages, with the hub's protection against forged requests."""
-
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self.url, self.session = url, session
-
-    @property
-    def _xsrf(self) -> str:
-        cookies = [cookie for cookie in self.session.cookie_jar if cookie.key == "_xsrf"]
-        # The cookie of the hub's path is the one that it reads.
-        return max(cookies, key=lambda cookie: len(cookie["path"])).value
-
-    async def get(self, path: str, **query: str) -> tuple[int, str]:
-        """Return status and text; redirects to starting pages are not followed."""
-        async with self.session.get(self.url + path, params=query, allow_redirects=path == "/hub/login") as answer:
-            return answer.status, await answer.text()
-
-    async def post(self, path: str, fields: Mapping[str, str]) -> tuple[int, str]:
-        """Post a form as the browser would."""
-        form = aiohttp.FormData()
-        for name, value in {"_xsrf": self._xsrf, **fields}.items():
-            form.add_field(name, value, content_type="text/plain")
-        async with self.session.post(
-            self.url + path, data=form, params={"_xsrf": self._xsrf}, allow_redirects=False
-        ) as answer:
-            return answer.status, await answer.text()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from kubespawner import KubeSpawner
-from spawners import Build
 from traitlets.config import Config
 
 import gpu_launcher
@@ -17,6 +16,7 @@ from gpu_launcher.hub.configure import configure
 from gpu_launcher.hub.conflicts import ConfigurationConflict
 from gpu_launcher.hub.spawner import GpuSpawner
 from gpu_launcher.settings.load import SettingsError
+from spawners import Build
 
 CPU = {"id": "cpu", "display_name": "CPU", "size": {"cpu": "1", "memory": "1Gi"}}
 

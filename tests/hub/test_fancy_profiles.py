@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+
 from hubs import running_hub
 from spawners import Build, manifest
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
-from spawners import DOCUMENT, Build
 
 from gpu_launcher.domain.usage import Person
 from gpu_launcher.hub.form import cards_of, render
 from gpu_launcher.hub.offers import offers_of
 from gpu_launcher.planning.options import parse_options
+from spawners import DOCUMENT, Build
 
 HOSTILE = "</script><script>alert(1)</script>{{ 7*7 }}\"'><img src=x onerror=alert(1)>"
 

@@ -11,6 +11,7 @@ from typing import Any
 import jupyterhub
 import pytest
 import pytest_asyncio
+
 from hubs import Hub, api_error, running_hub
 from spawners import DOCUMENT
 

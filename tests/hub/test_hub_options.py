@@ -9,6 +9,7 @@ from typing import Any
 import jupyterhub
 import pytest
 import pytest_asyncio
+
 from hubs import Hub, running_hub
 
 pytestmark = pytest.mark.hub

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from provisioning import GPU, KARPENTER, eventually
 
 from gpu_launcher.cluster.api import KubeApi, Raw
 from gpu_launcher.cluster.errors import NotFound
 from gpu_launcher.cluster.paths import core, group
 from gpu_launcher.lab.handle import Lab
 from gpu_launcher.lab.paths import LabError
+from provisioning import GPU, KARPENTER, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
-from provisioning import CAPACITY_TYPE, GPU, INSTANCE_TYPE, KARPENTER, Pool, eventually
 
 from gpu_launcher.cluster.api import KubeApi, Raw
 from gpu_launcher.cluster.paths import core, group
@@ -18,6 +17,7 @@ from gpu_launcher.domain.quantity import parse_bytes, parse_cpu
 from gpu_launcher.lab.handle import Lab, running_lab
 from gpu_launcher.lab.settings import LabSettings
 from gpu_launcher.settings.catalogue import load_catalogue
+from provisioning import CAPACITY_TYPE, GPU, INSTANCE_TYPE, KARPENTER, Pool, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 

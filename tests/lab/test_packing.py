@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from churn import churn
 
+from churn import churn
 from gpu_launcher.lab.handle import Lab
 
 pytestmark = pytest.mark.lab

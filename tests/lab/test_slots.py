@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from provisioning import INSTANCE_TYPE, Pool, eventually
-from sessions import document, placed, session_pod
 
 from gpu_launcher.cluster.api import KubeApi
 from gpu_launcher.cluster.paths import core, group
@@ -17,6 +15,8 @@ from gpu_launcher.domain.instance_type import InstanceType
 from gpu_launcher.lab.handle import Lab, running_lab
 from gpu_launcher.lab.settings import LabSettings
 from gpu_launcher.settings.catalogue import load_catalogue
+from provisioning import INSTANCE_TYPE, Pool, eventually
+from sessions import document, placed, session_pod
 
 pytestmark = pytest.mark.lab
 

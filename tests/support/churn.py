@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from provisioning import Pool, eventually
-from sessions import NAMESPACE, document, placed, session_pod
-
 from gpu_launcher.cluster.api import KubeApi
 from gpu_launcher.cluster.paths import core
+from provisioning import Pool, eventually
+from sessions import NAMESPACE, document, placed, session_pod
 
 SLOTS = 8
 MOST_SESSIONS = 40
@@ -48,7 +47,7 @@ async def churn(api: KubeApi, nodepool: str, *, packed: bool, seed: int, steps: 
     running: list[str] = []
     seen = Churn()
     for step in range(steps):
-        # A morning, an evening, a night: hosts fill, most sessions leave, and some come and go. Packing shows when they leave.
+        # A morning, an evening, a night: hosts fill, most sessions leave, some come and go.
         rising = (0.95, 0.2, 0.5)[step * 3 // steps]
         if not running or (len(running) < MOST_SESSIONS and chance.random() < rising):
             name = f"{nodepool}-s{step}"

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import CATALOGUE, TORCH, gpu_profile, machine
 
 from gpu_launcher.domain.policy import ClusterPolicy, Prices
 from gpu_launcher.domain.pool import SlotPool
@@ -16,6 +15,7 @@ from gpu_launcher.domain.resources import Resources
 from gpu_launcher.explain.prices import dollars, pool_price, priced, slot_price
 from gpu_launcher.explain.wait import cold_start, in_words, shortening
 from gpu_launcher.planning.pools import pool_for
+from machines import CATALOGUE, TORCH, gpu_profile, machine
 
 POLICY = ClusterPolicy()
 

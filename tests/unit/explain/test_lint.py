@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from machines import CATALOGUE, TORCH, cpu_profile, gpu_profile
 
 from gpu_launcher.domain.policy import ClusterPolicy, Dialect, Limits, Prices
 from gpu_launcher.domain.profile import Capacity, GpuRequest, Image, Profile, ProfileLimits, Size
 from gpu_launcher.domain.quantity import GIB
 from gpu_launcher.explain.lint import Level, ProfileReport, lint
 from gpu_launcher.explain.report import as_data, as_text
+from machines import CATALOGUE, TORCH, cpu_profile, gpu_profile
 
 POLICY = ClusterPolicy()
 

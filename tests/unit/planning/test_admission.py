@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import cpu_profile, gpu_profile
 
 from gpu_launcher.domain.outcomes import RefusalReason
 from gpu_launcher.domain.policy import Limits
@@ -13,6 +12,7 @@ from gpu_launcher.domain.profile import ProfileLimits
 from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.domain.usage import Person, RunningServer, Usage
 from gpu_launcher.planning.admission import admit
+from machines import cpu_profile, gpu_profile
 
 ADA = Person("ada", frozenset({"vision"}))
 ONE = StartRequest("a10g", gpus=1)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import CATALOGUE, IDENTITY, JAX, TORCH, cpu_profile, gpu_profile
 
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.policy import ClusterPolicy
@@ -17,6 +16,7 @@ from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.planning.options import parse_options
 from gpu_launcher.planning.placement import place
 from gpu_launcher.planning.pools import pool_for
+from machines import CATALOGUE, IDENTITY, JAX, TORCH, cpu_profile, gpu_profile
 
 PROFILES = (
     cpu_profile(),

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import CATALOGUE, IDENTITY, TORCH, cpu_profile, gpu_profile
 
 from gpu_launcher.domain.identity import SessionIdentity, label_hash
 from gpu_launcher.domain.plan import PodPlan
@@ -21,6 +20,7 @@ from gpu_launcher.domain.quantity import GIB
 from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.planning.placement import place
 from gpu_launcher.planning.pools import pool_for
+from machines import CATALOGUE, IDENTITY, TORCH, cpu_profile, gpu_profile
 
 POLICY = ClusterPolicy()
 AWS = "karpenter.k8s.aws/instance-"

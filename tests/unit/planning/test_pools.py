@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from machines import CATALOGUE, JAX, TORCH, cpu_profile, gpu_profile
 
 from gpu_launcher.domain.policy import ClusterPolicy, Dialect
 from gpu_launcher.domain.pool import NoPool, NoPoolReason, SlotPool
@@ -13,6 +12,7 @@ from gpu_launcher.domain.profile import Capacity, GpuRequest, Image, Profile, Si
 from gpu_launcher.domain.quantity import GIB
 from gpu_launcher.domain.resources import Resources
 from gpu_launcher.planning.pools import pool_for, pools_for
+from machines import CATALOGUE, JAX, TORCH, cpu_profile, gpu_profile
 
 POLICY = ClusterPolicy()
 

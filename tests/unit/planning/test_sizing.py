@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import CATALOGUE, JAX, TORCH, gpu_profile, machine
 
 from gpu_launcher.domain.instance_type import InstanceType
 from gpu_launcher.domain.policy import ClusterPolicy
@@ -18,6 +17,7 @@ from gpu_launcher.domain.resources import Resources
 from gpu_launcher.planning.pools import pool_for
 from gpu_launcher.planning.sizing import disk_room, image_bytes, room_on, shm_of, slot_of, slots_on
 from gpu_launcher.settings.catalogue import load_catalogue
+from machines import CATALOGUE, JAX, TORCH, gpu_profile, machine
 
 POLICY = ClusterPolicy()
 SHARED = [kind for kind in load_catalogue() if kind.gpus > 1]

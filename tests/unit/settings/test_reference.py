@@ -17,8 +17,8 @@ EXAMPLES = ROOT / "hub_config"
 
 
 def test_the_reference_page_is_current() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text()
-    assert page == reference(), "run: gpu-launcher settings --reference > docs/configuration.md"
+    page = (ROOT / "hub_config" / "configuration.md").read_text()
+    assert page == reference(), "run: gpu-launcher settings --reference > hub_config/configuration.md"
 
 
 def test_every_key_is_described() -> None:

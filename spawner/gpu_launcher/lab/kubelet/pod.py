@@ -119,6 +119,7 @@ class PodWorker:
             text = "Allocate failed due to can't allocate unregistered device nvidia.com/gpu, which is unexpected"
             self._verdict = Verdict("UnexpectedAdmissionError", text)
             self._host.events.pod(self.pod, "UnexpectedAdmissionError", text, warning=True)
+            self._dirty.set()
             return
         self._dirty.set()
         try:
@@ -285,7 +286,7 @@ class PodWorker:
             try:
                 await self._host.api.patch(path, {"metadata": {"uid": self.uid}, "status": status}, "strategic")
             except (NotFound, Conflict, Invalid) as error:
-                log.info("pod status refused pod=%s reason=%s", meta["name"], error.reason)
+                log.debug("pod status refused pod=%s reason=%s", meta["name"], error.reason)
                 return True
             except KubeError as error:
                 log.warning("pod status not written pod=%s reason=%s", meta["name"], error.reason)
