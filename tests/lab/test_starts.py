@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 import jupyterhub
 import pytest
@@ -15,36 +14,22 @@ from gpu_launcher.cluster.paths import core, group
 from gpu_launcher.lab.handle import Lab
 from gpu_launcher.lab.hub import Hub, HubError, start_hub
 from gpu_launcher.lab.paths import LabError
-from gpu_launcher.settings.catalogue import load_catalogue
-from provisioning import CAPACITY_TYPE, INSTANCE_TYPE, eventually
-from starts import PLAIN_CONFIG, launcher_config, machines, no_machines, node_of, pod_of
+from provisioning import eventually
+from starts import PLAIN_CONFIG, launcher_config, pod_of, spot_without_capacity, two_at_once, usd_per_hour
 
 pytestmark = [pytest.mark.lab, pytest.mark.hub]
 
-PRICES = {kind.name: kind.usd_per_hour or 0.0 for kind in load_catalogue()}
 MAJOR = jupyterhub.version_info[0]
 
 
-def usd_per_hour(bought: dict[str, int]) -> float:
-    return sum(PRICES[name] * count for name, count in bought.items())
-
-
 async def test_two_users_at_the_same_moment_get_two_small_machines(lab: Lab, api: KubeApi, launcher_hub: Hub) -> None:
-    await no_machines(api)
-    await asyncio.gather(*(launcher_hub.start_server(user, options={"profile": "a10g"}) for user in ("ann", "ben")))
-    ours = dict(await machines(api))
-    types = {(await node_of(api, launcher_hub, user))["metadata"]["labels"][INSTANCE_TYPE] for user in ("ann", "ben")}
-    assert types == {"g5.xlarge"}
-    assert ours == {"g5.xlarge": 2}
-    await asyncio.gather(*(launcher_hub.stop_server(user) for user in ("ann", "ben")))
-
-    await no_machines(api)
+    ours = await two_at_once(api, launcher_hub, {"profile": "a10g"})
     plain_hub = await start_hub(lab, f"plain{MAJOR}", PLAIN_CONFIG, python=sys.executable)
-    await asyncio.gather(*(plain_hub.start_server(user) for user in ("ann", "ben")))
-    plain = dict(await machines(api))
+    plain = await two_at_once(api, plain_hub, None)
     await plain_hub.stop()
-    print(f"\ntwo users at once: launcher {ours} for ${usd_per_hour(ours):.2f} an hour")
-    print(f"two users at once: KubeSpawner {plain} for ${usd_per_hour(plain):.2f} an hour")
+    print(f"\ntwo users at once: launcher {dict(ours)} for ${usd_per_hour(ours):.2f} an hour")
+    print(f"two users at once: KubeSpawner {dict(plain)} for ${usd_per_hour(plain):.2f} an hour")
+    assert ours == {"g5.xlarge": 2}
     assert plain == {"g5.12xlarge": 1}
     assert usd_per_hour(ours) < usd_per_hour(plain)
 
@@ -75,21 +60,9 @@ async def test_o5_form_rest_query_and_saved_options_make_the_same_pod(api: KubeA
 
 
 async def test_spot_first_falls_back_to_on_demand_by_itself(lab: Lab, api: KubeApi, launcher_hub: Hub) -> None:
-    await no_machines(api)
-    lab.faults.ice(capacity_type="spot")
-    started = time.monotonic()
-    try:
-        await launcher_hub.start_server("sam", options={"profile": "spot-l4"})
-    finally:
-        lab.faults.clear()
-    took = time.monotonic() - started
-    node = await node_of(api, launcher_hub, "sam")
-    await launcher_hub.stop_server("sam")
-    claim = await api.get(
-        group("karpenter.sh/v1", "nodeclaims"), labelSelector="karpenter.sh/nodepool=gpu-launcher-gpu"
-    )
-    print(f"\nspot-first without spot: ready on on-demand after {took:.1f} s (claims: {len(claim['items'])})")
-    assert node["metadata"]["labels"][CAPACITY_TYPE] == "on-demand"
+    fallback = await spot_without_capacity(lab, api, launcher_hub)
+    print(f"\nspot-first without spot: session ready on {fallback.capacity_type} after {fallback.seconds:.1f} s")
+    assert fallback.capacity_type == "on-demand"
 
 
 async def test_o12_the_limit_counts_live_pods_over_all_servers(api: KubeApi, launcher_hub: Hub) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gpu_launcher.cluster.api import KubeApi, Raw
 from gpu_launcher.cluster.paths import core, group
+from gpu_launcher.lab.handle import Lab
 from gpu_launcher.lab.hub import Hub
-from provisioning import INSTANCE_TYPE, KARPENTER, eventually
+from gpu_launcher.settings.catalogue import load_catalogue
+from provisioning import CAPACITY_TYPE, INSTANCE_TYPE, KARPENTER, eventually
 
 GPU_POOL = "gpu-launcher-gpu"
 
@@ -92,3 +97,41 @@ async def no_machines(api: KubeApi) -> None:
         return not await machines(api)
 
     await eventually(gone, 60, "machines of earlier tests are given back")
+
+
+def usd_per_hour(bought: Mapping[str, int]) -> float:
+    """What these machines cost on demand, in dollars an hour."""
+    prices = {kind.name: kind.usd_per_hour or 0.0 for kind in load_catalogue()}
+    return sum(prices[name] * count for name, count in bought.items())
+
+
+async def two_at_once(api: KubeApi, hub: Hub, options: Mapping[str, Any] | None) -> Counter[str]:
+    """The machines that are bought when two users start at the same moment and none is there."""
+    await no_machines(api)
+    await asyncio.gather(*(hub.start_server(user, options=options) for user in ("ann", "ben")))
+    bought = await machines(api)
+    await asyncio.gather(*(hub.stop_server(user) for user in ("ann", "ben")))
+    return bought
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """How a spot-first start ended: seconds from the request to the answering notebook, and on what capacity."""
+
+    seconds: float
+    capacity_type: str
+
+
+async def spot_without_capacity(lab: Lab, api: KubeApi, hub: Hub) -> Fallback:
+    """Start the spot-first profile while no spot capacity is to be had anywhere."""
+    await no_machines(api)
+    lab.faults.ice(capacity_type="spot")
+    started = time.monotonic()
+    try:
+        await hub.start_server("sam", options={"profile": "spot-l4"})
+    finally:
+        lab.faults.clear()
+    took = time.monotonic() - started
+    node = await node_of(api, hub, "sam")
+    await hub.stop_server("sam")
+    return Fallback(took, node["metadata"]["labels"][CAPACITY_TYPE])

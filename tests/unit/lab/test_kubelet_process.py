@@ -89,6 +89,10 @@ async def test_a_stub_answers_and_ends_like_a_server() -> None:
     writer.write(b"GET /user/ann/api HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
+    given_up = asyncio.create_task(stub.wait())
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.sleep(0)
     stub.signal(signal.SIGTERM)
     assert await stub.wait() == 0
     killed = await StubServer.listen("127.0.0.1", 0)
