@@ -103,8 +103,12 @@ class Hub:
 
     def _newest(self, name: str) -> Path:
         found = self.lab.paths.pods.glob(f"{self.namespace}_*/{name}")
-        # The directory's age, not the file's: an old pod may write after a new one.
-        return max(found, key=lambda path: path.parent.stat().st_ctime, default=self.lab.paths.pods / name)
+
+        def order(path: Path) -> tuple[bool, float]:
+            # A pod that has a process goes before one that only left its log.
+            return path.with_suffix(".pid").exists(), path.stat().st_mtime
+
+        return max(found, key=order, default=self.lab.paths.pods / name)
 
     async def api(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """The JSON answer of the hub's REST API, None where it has none; `path` is as in "users/ann/server".

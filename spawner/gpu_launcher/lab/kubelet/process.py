@@ -138,7 +138,8 @@ class StubServer:
         return cls(await asyncio.start_server(_answer, ip, port))
 
     async def wait(self) -> int:
-        return await self._ended
+        # Shielded: one of several that wait may be cancelled, and must not cancel the end itself.
+        return await asyncio.shield(self._ended)
 
     def signal(self, number: signal.Signals) -> None:
         if not self._ended.done():
