@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -108,6 +109,9 @@ class Supervisor:
                         raise
                     log.warning("a port was taken by another program; trying other ports")
                     await self._end_children()
+                    # The next attempt has keys of its own and starts from nothing.
+                    shutil.rmtree(self._paths.etcd)
+                    self._paths.create()
         finally:
             block.release()
 
