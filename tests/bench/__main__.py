@@ -20,7 +20,7 @@ from gpu_launcher.lab.install import install_product
 from gpu_launcher.lab.settings import LabSettings
 from starts import DOCUMENT, PLAIN_CONFIG, launcher_config, spot_without_capacity, two_at_once, usd_per_hour
 
-STEPS = 96
+STEPS = 120
 
 
 async def measure_demo() -> None:
@@ -67,10 +67,14 @@ async def measure_fallback() -> None:
 async def measure_packing() -> None:
     """Host-hours of random churn on 8-GPU hosts, with and without packing, beside the least possible."""
     async with running_lab() as lab, lab.api() as api:
-        packed = await churn(api, "packed", packed=True, seed=7, steps=STEPS)
-        spread = await churn(api, "spread", packed=False, seed=7, steps=STEPS)
-    print(f"host-hours, {STEPS} steps   packed {packed.host_hours}, without packing {spread.host_hours}, "
-          f"ceil(n/8) {packed.ideal_host_hours}; arrivals not on the fullest host {len(packed.strays)} and {len(spread.strays)}")  # fmt: skip
+        for seed in (1, 2, 3):
+            packed = await churn(api, f"packed-{seed}", packed=True, seed=seed, steps=STEPS)
+            spread = await churn(api, f"spread-{seed}", packed=False, seed=seed, steps=STEPS)
+            print(
+                f"host-hours, seed {seed}     packed {packed.host_hours}, without packing {spread.host_hours}, "
+                f"ceil(n/8) {packed.ideal_host_hours}; arrivals beside the fullest host: "
+                f"packed {len(packed.strays)}, without {len(spread.strays)}"
+            )
 
 
 async def _launcher_hub(lab: Lab) -> Hub:

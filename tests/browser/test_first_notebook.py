@@ -25,8 +25,9 @@ async def test_a_person_picks_an_a10g_and_runs_a_cell(page: Page, lab: Lab, laun
     await expect(page.get_by_role("radio", name="A10G")).to_be_visible()
     await page.screenshot(path=shots / "spawn-light.png", full_page=True)
 
-    await page.get_by_role("radio", name="A10G").check()
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_text("A10G · 24 GB").click()
+    await expect(page.get_by_role("radio", name="A10G")).to_be_checked()
+    await page.get_by_role("button", name="Start A10G").click()
     await page.screenshot(path=shots / "pending.png", full_page=True)
 
     await page.wait_for_url("**/user/ada/lab**", timeout=120_000)
@@ -36,6 +37,7 @@ async def test_a_person_picks_an_a10g_and_runs_a_cell(page: Page, lab: Lab, laun
     assert "g5.xlarge" in {claim["metadata"]["labels"].get("node.kubernetes.io/instance-type") for claim in claims}
 
     await page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
+    await page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     await cell.click()
     await page.keyboard.type("print(6*7)")

@@ -48,7 +48,7 @@ async def churn(api: KubeApi, nodepool: str, *, packed: bool, seed: int, steps: 
     seen = Churn()
     for step in range(steps):
         # A morning, an evening, a night: hosts fill, most sessions leave, some come and go.
-        rising = (0.95, 0.2, 0.5)[step * 3 // steps]
+        rising = 0.95 if step < 0.3 * steps else 0.1 if step < 0.55 * steps else 0.5
         if not running or (len(running) < MOST_SESSIONS and chance.random() < rising):
             name = f"{nodepool}-s{step}"
             await _arrive(api, settings, name, packed, seen)
