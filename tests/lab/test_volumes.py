@@ -131,6 +131,12 @@ async def test_k18_a_lost_node_lets_go_late(lab: Lab, api: KubeApi, pods: Pods) 
         await pods.create(consumer("orphan", lost))
         await pods.phase("orphan", "Running")
         name = (await volume(pods))["metadata"]["name"]
+
+        async def settled() -> bool:
+            return bool((await api.get(core("nodes", name=lost)))["status"].get("volumesAttached"))
+
+        # Before it has written this, kube-controller-manager takes the disk for mounted, and waits its own 6 minutes.
+        await eventually(settled, 20, "the controller knows that the disk is attached")
         await api.delete(core("nodes", name=lost))
         with contextlib.suppress(KubeError):
             await pods.delete("orphan", gracePeriodSeconds=0)

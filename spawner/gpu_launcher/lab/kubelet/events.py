@@ -16,8 +16,8 @@ from gpu_launcher.cluster.paths import core
 
 log = logging.getLogger(__name__)
 
-# Enough that 100 pods starting at once do not queue behind each other; few enough to leave the API server some air.
-_LANES = 16
+# Few: when 100 pods start at once, what they say about it must not hold up the starts themselves.
+_LANES = 4
 # Events whose count can still be raised. As in client-go's correlator; older ones are written anew.
 _REMEMBERED = 4096
 

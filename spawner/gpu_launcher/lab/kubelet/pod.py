@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from gpu_launcher.lab.kubelet.events import timestamp
 from gpu_launcher.lab.kubelet.host import Host
 from gpu_launcher.lab.kubelet.node import DiskFull, Node
 from gpu_launcher.lab.kubelet.podvolumes import PodVolumes
-from gpu_launcher.lab.kubelet.status import Verdict, conditions, container_status, phase_of
+from gpu_launcher.lab.kubelet.status import Verdict, Waiting, conditions, container_status, phase_of
 
 Raw = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ _MOUNT_RETRY_S = 1.0
 # After this long without its disks a kubelet says so, and says it again.
 _MOUNT_COMPLAINT_S = 123.0
 _DEFAULT_GRACE_S = 30.0
+# A pod that starts at once passes through states which nobody needs to hear of one by one.
+_UNSETTLED_S = 0.1
 
 
 class PodWorker:
@@ -270,10 +273,19 @@ class PodWorker:
     async def _publish_changes(self) -> None:
         while True:
             await self._dirty.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_UNSETTLED_S):
+                    while not self._settled():
+                        self._dirty.clear()
+                        await self._dirty.wait()
             self._dirty.clear()
             if not await self._publish():
                 await asyncio.sleep(1)
                 self._dirty.set()
+
+    def _settled(self) -> bool:
+        """False while the pod is on its way, True when others wait for the news."""
+        return bool(self._verdict) or all(not isinstance(item.record.state, Waiting) for item in self._main)
 
     async def _publish(self) -> bool:
         """True if the API server has the newest status, or does not want it."""
