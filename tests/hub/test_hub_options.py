@@ -97,6 +97,7 @@ async def test_o2_an_unknown_profile_gets_the_list_of_known_ones(hub: Hub) -> No
     status, answer = await hub.start("bob", {"profile": "<b>gone</b>"})
     assert status == 400
     assert "a10g" in answer["message"]
+    assert "a100" not in answer["message"], "a profile of other groups is no choice of theirs"
     assert "gone" not in answer["message"]
     status, answer = await hub.start("bob", {"profile": "a10g", "image": "gone"})
     assert status == 400

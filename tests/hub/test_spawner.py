@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from traitlets import TraitError
 
 from spawners import Build, manifest
 
@@ -215,3 +216,9 @@ async def test_no_secret_is_in_the_state(build: Build) -> None:
     spawner = build()
     await manifest(spawner, {"profile": "a10g"})
     assert "canary-token" not in json.dumps(spawner.get_state())
+
+
+@pytest.mark.parametrize("instance", ["a b", "x" * 64, "-x", "ünï"])
+def test_an_instance_that_is_no_label_value_is_refused_at_once(build: Build, instance: str) -> None:
+    with pytest.raises(TraitError, match=r"c\.GpuSpawner\.instance"):
+        build().instance = instance

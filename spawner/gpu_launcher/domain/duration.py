@@ -20,8 +20,7 @@ def parse_duration(text: object) -> int:
     remedy = 'write a duration such as "36h", "90m" or "45s"'
     match = _PARTS.fullmatch(text) if isinstance(text, str) else None
     if not match or not any(match.groups()):
-        shown = repr(text)[:60] if isinstance(text, (str, float, bool)) or text is None else type(text).__name__
-        raise DurationError(f"{shown} is not a duration; {remedy}")
+        raise DurationError(f"{_shown(text)} is not a duration; {remedy}")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if not 0 < total <= _LONGEST_S:
@@ -42,3 +41,11 @@ def format_duration(seconds: int) -> str:
     if hours:
         return f"{hours}h{minutes}m{rest}s"
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _shown(text: object) -> str:
+    if isinstance(text, (str, float, bool)) or text is None:
+        return repr(text)[:60]
+    # An integer of a million digits must not be turned into text for an error message.
+    small = isinstance(text, int) and abs(text) <= 10 * _LONGEST_S
+    return f"{text} without a unit" if small else type(text).__name__

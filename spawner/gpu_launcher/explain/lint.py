@@ -94,6 +94,7 @@ def _report(
     findings += _selector_findings(profile, catalogue, policy)
     findings += _image_findings(profile)
     findings += _limit_findings(profile, limits, wait)
+    findings += _default_findings(profile)
     machines: tuple[Machine, ...] = ()
     if pool:
         findings += _pool_findings(profile, pool)
@@ -165,9 +166,10 @@ def _image_findings(profile: Profile) -> Iterator[Finding]:
     plain = [image.id for image in profile.images if not image.session_extension]
     if (profile.capacity.interruptible or profile.spot_choice) and (plain or not profile.images):
         which = f"image {', '.join(plain)}" if plain else "the hub's image"
+        where = "" if plain else ", on an image listed under images"
         text = (
             f"spot machines go with two minutes' notice, and {which} has no session extension to save the work; "
-            "install jupyterhub-gpu-launcher in it and set session_extension: true"
+            f"install jupyterhub-gpu-launcher in it and set session_extension: true{where}"
         )
         yield Finding(Level.WARNING, "spot_without_extension", text)
 
@@ -177,19 +179,42 @@ def _limit_findings(profile: Profile, limits: Limits, wait: ColdStart) -> Iterat
     stated = [
         ("limits.gpus_per_user", limits.gpus_per_user),
         ("its gpus_per_user", profile.limits.gpus_per_user),
-        ("its gpus_per_group", profile.limits.gpus_per_group),
         ("its gpus_total", profile.limits.gpus_total),
     ]
     for name, limit in stated:
         if limit is not None and limit < count:
             text = f"{name} is {limit}, below the {count} of one session: nobody can start it; raise the limit"
             yield Finding(Level.ERROR, "limit_too_low", text)
+    yield from _group_limit_findings(profile, limits, count)
     if wait.seconds > profile.start_timeout_s:
         text = (
             f"a cold start takes about {in_words(wait.seconds)}, longer than start_timeout "
             f"({in_words(profile.start_timeout_s)}); raise it, or shorten the start"
         )
         yield Finding(Level.WARNING, "start_timeout_too_short", text)
+
+
+def _default_findings(profile: Profile) -> Iterator[Finding]:
+    if profile.default and profile.groups:
+        text = (
+            f"this is the default and open to {', '.join(profile.groups)} only: whoever else starts without "
+            "choosing is refused; make a profile without groups the default"
+        )
+        yield Finding(Level.WARNING, "default_not_open", text)
+
+
+def _group_limit_findings(profile: Profile, limits: Limits, count: int) -> Iterator[Finding]:
+    of_profile = profile.limits.gpus_per_group
+    low = [f"its gpus_per_group is {of_profile}"] if of_profile is not None and of_profile < count else []
+    # A group with a number of its own was decided on by itself; 0 there may be meant.
+    general = limits.gpus_per_group
+    unnamed = [group for group in profile.groups if group not in limits.groups]
+    if general is not None and general < count and (unnamed or not profile.groups):
+        low.append(f"limits.gpus_per_group is {general}")
+    if low:
+        whom = f"members of {', '.join(unnamed or profile.groups)}" if profile.groups else "members of a group"
+        text = f"{' and '.join(low)}, below the {count} of one session: {whom} cannot start it; raise the limit"
+        yield Finding(Level.ERROR if profile.groups else Level.WARNING, "limit_too_low", text)
 
 
 def _pool_findings(profile: Profile, pool: SlotPool) -> Iterator[Finding]:

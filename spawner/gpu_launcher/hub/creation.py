@@ -36,6 +36,20 @@ def told_by(error: Any, secrets: tuple[str, ...]) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + " …"
 
 
+def secrets_of(manifest: Any) -> tuple[str, ...]:
+    """Return what must not be told of a pod or a secret: the values of its environment and its data.
+
+    Values below eight characters are no secrets worth the name, and hiding "1" or "yes" would eat the message.
+    """
+    spec = getattr(manifest, "spec", None)
+    containers = [*(getattr(spec, "containers", None) or []), *(getattr(spec, "init_containers", None) or [])]
+    values = [getattr(entry, "value", None) for one in containers for entry in getattr(one, "env", None) or []]
+    for data in (getattr(manifest, "data", None), getattr(manifest, "string_data", None)):
+        values += (data or {}).values()
+    # The longest first: one value may be a part of another.
+    return tuple(sorted({str(value) for value in values if value and len(str(value)) >= 8}, key=len, reverse=True))
+
+
 def refusal_of(status: int, told: str) -> Refusal | None:
     """Return the refusal that a create error amounts to, None if it is a failure.
 
@@ -83,7 +97,7 @@ class QuietCreation(KubeSpawner):
             return False
         except ApiException as error:
             if error.status != 409:
-                return self._not_created("pod", name, error)
+                return self._not_created("pod", pod, error)
             self.log.info("pod exists, deleting it first namespace=%s name=%s", self.namespace, name)
             await self.stop(True)
             return False
@@ -91,19 +105,19 @@ class QuietCreation(KubeSpawner):
 
     async def _make_create_resource_request(self, kind: str, manifest: Any) -> bool:
         """Create a secret or service; return False to be called again. KubeSpawner's own logs the whole secret."""
-        name = manifest.metadata.name
         create = getattr(self.api, f"create_namespaced_{kind}")
         try:
             await asyncio.wait_for(create(self.namespace, manifest), self.k8s_api_request_timeout)
         except TimeoutError:
             return False
         except ApiException as error:
-            return error.status == 409 or self._not_created(kind, name, error)
+            return error.status == 409 or self._not_created(kind, manifest, error)
         return True
 
-    def _not_created(self, kind: str, name: str, error: Any) -> bool:
+    def _not_created(self, kind: str, manifest: Any, error: Any) -> bool:
         """Return False where another try may help; raises StartRefused or CreateFailed, without the error's body."""
-        told = told_by(error, (self.api_token,))
+        name = manifest.metadata.name
+        told = told_by(error, (self.api_token, *secrets_of(manifest)))
         self.log.warning("%s not created name=%s status=%s told=%r", kind, name, error.status, told)
         if error.status in _TRANSIENT:
             return False

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from gpu_launcher.domain.pool import NoPool, SlotPool
-from gpu_launcher.domain.profile import Image, Profile
+from gpu_launcher.domain.profile import Capacity, Image, Profile
 from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.domain.resources import Resources
 from gpu_launcher.domain.usage import Person
@@ -110,8 +110,11 @@ def cards_of(offers: Offers, person: Person, request: StartRequest | None) -> tu
 
 
 def unavailable(profile: Profile, pool: NoPool) -> str:
-    """Return why a profile cannot be started, for its user."""
-    return f'"{profile.display_name}" is unavailable: {pool.message}'
+    """Return why a profile cannot be started and what to do about it, for its user."""
+    return (
+        f'"{profile.display_name}" is unavailable: {pool.message}. Pick another profile; '
+        "an administrator can correct this one."
+    )
 
 
 def _card(offer: Offer, offers: Offers, request: StartRequest | None, checked: bool) -> Card:
@@ -183,8 +186,11 @@ def _terms(offer: Offer, offers: Offers) -> tuple[str, ...]:
     profile, pool = offer.profile, offer.pool
     if isinstance(pool, NoPool):
         return ()
-    usd = pool_price(pool, offers.settings.prices).of(profile.capacity)
+    price = pool_price(pool, offers.settings.prices)
+    usd = price.of(profile.capacity)
     terms = [] if usd is None else [f"{'about ' if profile.capacity.interruptible else ''}{dollars(usd)}/h"]
+    if terms and profile.capacity is Capacity.SPOT_FIRST:
+        terms = [f"{terms[0]} on spot, else {dollars(price.on_demand)}/h"]
     if profile.capacity.interruptible:
         terms.append(f"{profile.capacity}: may end with 2 minutes' notice")
     return tuple(terms)
@@ -198,12 +204,14 @@ def _spot_words(offer: Offer, offers: Offers) -> str:
 
 
 def _wait(offer: Offer, offers: Offers, image: Image | None) -> str:
-    """Return the estimate for a new machine, "" where a part of it is unknown: a wait is not made up."""
+    """Return the estimate for a new machine; where a part of it is unknown it says so: a wait is not made up."""
     pool = offer.pool
     if isinstance(pool, NoPool):
         return ""
     estimate = cold_start(pool.slot.gpus, image, offers.settings.cluster)
-    return f"about {in_words(estimate.seconds)} if a machine has to come (estimate)" if estimate.complete else ""
+    if not estimate.complete:
+        return "wait unknown"
+    return f"about {in_words(estimate.seconds)} if a machine has to come (estimate)"
 
 
 def _machines(pool: SlotPool | NoPool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
+import re
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from typing import Any, ClassVar, TypeVar
 
@@ -12,7 +13,7 @@ import jupyterhub
 import kubespawner
 from jupyterhub.spawner import Spawner
 from traitlets import Any as AnyTrait
-from traitlets import Dict, Unicode, default, validate
+from traitlets import Dict, TraitError, Unicode, default, validate
 
 import gpu_launcher
 from gpu_launcher.domain.identity import SessionIdentity, label_hash
@@ -39,6 +40,8 @@ if not hasattr(Spawner, "_run_apply_user_options"):
     raise ImportError("gpu_launcher needs JupyterHub 5.3 or later, whose spawners have an option step")
 
 _Outcome = TypeVar("_Outcome")
+
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", re.ASCII)
 
 VERSIONS = {
     "gpu-launcher": gpu_launcher.__version__,
@@ -117,6 +120,16 @@ class GpuSpawner(QuietCreation):
         parts = (self._namespace_default(), os.environ.get("HELM_RELEASE_NAME", ""))
         return ".".join(filter(None, parts))[:63].strip("-._")
 
+    @validate("instance")
+    def _instance_is_a_label(self, proposal: Any) -> str:
+        if not _LABEL_VALUE.fullmatch(proposal.value):
+            # Without this every pod would be refused by the API server, one start after the other.
+            raise TraitError(
+                f"c.GpuSpawner.instance is {proposal.value!r}, which is no label's value; use at most 63 letters, "
+                "digits, hyphens, underscores and dots, the first and the last a letter or digit"
+            )
+        return str(proposal.value)
+
     @property
     def offers(self) -> Offers:
         """What the settings offer; compiled once for all spawners."""
@@ -157,7 +170,10 @@ class GpuSpawner(QuietCreation):
     async def _run_apply_user_options(self, user_options: Any) -> None:
         """Decide, write the decision to the traits, then run the site's own ``apply_user_options``."""
         request = self._accepted(parse_options(
-            user_options, self.offers.settings.profiles, from_saved=not self._options_given
+            user_options,
+            self.offers.settings.profiles,
+            from_saved=not self._options_given,
+            listed=[offer.profile.id for offer in self.offers.open_to(self.person)],
         ))  # fmt: skip
         await self._start_watching_pods()
         plan = self._accepted(self._decide(request))

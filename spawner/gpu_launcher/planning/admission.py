@@ -10,8 +10,6 @@ from gpu_launcher.domain.profile import Profile
 from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.domain.usage import Person, RunningServer, Usage
 
-__all__ = ["Person", "RunningServer", "Usage", "admit", "entitled"]
-
 
 def entitled(profile: Profile, person: Person) -> bool:
     """Return whether the person may use the profile: it names no groups, or one of theirs."""

@@ -108,7 +108,7 @@ def gpu_terms(dialect: Dialect, name: str | None, memory_mib: int | None) -> tup
         return _named_terms(labels, name, memory_mib)
     terms: list[Expression] = [in_values(labels.gpu_name, name)] if name else []
     if memory_mib is not None:
-        # Pod affinity knows Gt but not Gte.
+        # Node affinity knows Gt but not Gte.
         terms.append({"key": labels.gpu_memory, "operator": "Gt", "values": [str(memory_mib - 1)]})
     return tuple(terms) or (exists(labels.gpu_name),)
 

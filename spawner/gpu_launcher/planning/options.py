@@ -46,12 +46,15 @@ class _Fields:
     ignored: int
 
 
-def parse_options(raw: object, profiles: Sequence[Profile], *, from_saved: bool = False) -> StartRequest | Refusal:
+def parse_options(
+    raw: object, profiles: Sequence[Profile], *, from_saved: bool = False, listed: Sequence[str] | None = None
+) -> StartRequest | Refusal:
     """Return the request that *raw* makes, or a refusal that says what is allowed; never raises, whatever the input.
 
     None and an object without a profile pick the default profile. *from_saved* says that the options were not sent with
     this start but remembered: then what is gone (a profile, an image, a GPU count) falls back to the default, and the
-    request's ``notice`` says so. *profiles* must hold a default.
+    request's ``notice`` says so. *profiles* must hold a default. *listed* are the ids that a refusal may name as the
+    person's choices; None names them all.
     """
     try:
         _bounded(raw)
@@ -59,7 +62,7 @@ def parse_options(raw: object, profiles: Sequence[Profile], *, from_saved: bool 
             raise _Bad(RefusalReason.INVALID_OPTIONS, "The options of a start must be an object of names and values.")
         fields = raw or {}
         try:
-            return _request(fields, profiles)
+            return _request(fields, profiles, listed)
         except _Bad as bad:
             if not from_saved:
                 raise
@@ -93,8 +96,10 @@ def _inside(value: object) -> Iterator[object]:
         yield from value
 
 
-def _request(raw: Mapping[object, object], profiles: Sequence[Profile]) -> StartRequest:
-    profile = _profile(_one(raw.get("profile"), "profile"), profiles)
+def _request(
+    raw: Mapping[object, object], profiles: Sequence[Profile], listed: Sequence[str] | None = None
+) -> StartRequest:
+    profile = _profile(_one(raw.get("profile"), "profile"), profiles, listed)
     fields = _fields(raw, profile)
     image_id, reference = _image(fields, profile)
     return StartRequest(
@@ -119,7 +124,7 @@ def _fallback(raw: Mapping[object, object], profiles: Sequence[Profile], refusal
     return replace(_request({"profile": profile.id}, profiles), ignored_keys=ignored, notice=gone)
 
 
-def _profile(value: object, profiles: Sequence[Profile]) -> Profile:
+def _profile(value: object, profiles: Sequence[Profile], listed: Sequence[str] | None = None) -> Profile:
     if value is None or value == "":
         return default_profile(tuple(profiles))
     if isinstance(value, str):
@@ -127,10 +132,10 @@ def _profile(value: object, profiles: Sequence[Profile]) -> Profile:
             if profile.id == value:
                 return profile
         # The value itself is not repeated: it may be anything, and the list of what is allowed helps more.
-        allowed = [profile.id for profile in profiles]
+        allowed = [profile.id for profile in profiles if listed is None or profile.id in listed]
         raise _Bad(
             RefusalReason.UNKNOWN_PROFILE,
-            f"There is no such profile. Choose one of: {', '.join(allowed)}.",
+            f"There is no such profile. Choose one of: {', '.join(allowed) or 'none'}.",
             allowed=allowed,
         )
     raise _Bad(RefusalReason.INVALID_OPTIONS, "The profile must be given by its id, as text.")

@@ -12,13 +12,15 @@ from gpu_launcher.domain.pool import NoPool, NoPoolReason, SlotPool
 from gpu_launcher.domain.profile import GpuRequest, Image, Profile, Size
 from gpu_launcher.domain.quantity import GIB, MIB, format_bytes, format_cpu
 from gpu_launcher.domain.resources import Resources
-from gpu_launcher.planning.dialects import LABELS, capacity_terms, gpu_terms
+from gpu_launcher.planning.dialects import LABELS, capacity_terms, gpu_terms, misspelt
 from gpu_launcher.planning.matching import Types, by_price, gib, matching_types
-from gpu_launcher.planning.sizing import image_bytes, room_on, slot_of, slots_on
+from gpu_launcher.planning.sizing import disk_room, image_bytes, room_on, slot_of, slots_on
 
 # Pods on CPU nodes do not share them in N equal parts, so a session there gets a fixed piece of the disk: enough for
 # packages and caches, little enough for ten sessions on a disk of 200 GiB.
 CPU_EPHEMERAL = 10 * GIB
+
+_SAMPLED = (NoPoolReason.ARCH, NoPoolReason.NODE_SELECTOR, NoPoolReason.SIZE)
 
 _LONGEST_BASE = 48
 """63 of a label value, less the longest capacity suffix and some air."""
@@ -54,7 +56,28 @@ def pool_for(
     if not checkable_types(profile, catalogue, policy):
         return _unchecked_pool(profile, base, policy, on_disk)
     matching = _on_wanted_hosts(profile, catalogue, policy)
-    return matching if isinstance(matching, NoPool) else _sized(profile, base, matching, policy, on_disk)
+    found = matching if isinstance(matching, NoPool) else _sized(profile, base, matching, policy, on_disk)
+    if isinstance(found, NoPool) and _beyond_the_table(profile, found, catalogue, policy):
+        return _unchecked_pool(profile, base, policy, on_disk)
+    return found
+
+
+def _beyond_the_table(profile: Profile, none: NoPool, catalogue: Types, policy: ClusterPolicy) -> bool:
+    """Return whether the cloud may have a machine for it after all.
+
+    The table holds every machine with a GPU and only some of the others: that no c7i, no arm64 and nothing above 16
+    cores without a GPU is in it does not make them impossible.
+    """
+    if profile.gpu is not None or none.reason not in _SAMPLED:
+        return False
+    if profile.instance_types and {kind.name for kind in catalogue}.issuperset(profile.instance_types):
+        return False
+    prefix = LABELS[policy.dialect].prefix or ""
+    # Exact amounts in a selector are a mistake on any machine, and so is a label that the cloud does not have.
+    return not any(
+        misspelt(key, policy.dialect) or key in (f"{prefix}instance-memory", f"{prefix}instance-gpu-name")
+        for key in profile.node_selector
+    )
 
 
 def checkable_types(profile: Profile, catalogue: Types, policy: ClusterPolicy) -> bool:
@@ -117,7 +140,8 @@ def _unsaid(profile: Profile, policy: ClusterPolicy) -> str | None:
         memory = "" if gpu.memory_mib_at_least is None else f" with at least {gib(gpu.memory_mib_at_least)}"
         return (
             f"{dialect} has no known label value for GPU {gpu.name or 'of any name'}{memory}; name a GPU of the table "
-            f"({', '.join(sorted(LABELS[dialect].gpu_values or ()))}), or use node_selector instead of gpu.memory"
+            f"({', '.join(sorted(LABELS[dialect].gpu_values or ()))}), or say it with node_selector instead of "
+            f"{'gpu.name' if not memory else 'gpu.memory'}"
         )
     return None
 
@@ -217,13 +241,14 @@ def _unchecked_pool(profile: Profile, base: str, policy: ClusterPolicy, on_disk:
     size, gpu = profile.size, profile.gpu
     if size.cpu_m is None or size.memory is None:
         why = (
-            f"none of instance_types ({', '.join(profile.instance_types)}) is in the table of machines"
+            f"none of instance_types ({', '.join(profile.instance_types)}) is in the table of machines; correct it, or "
             if LABELS[policy.dialect].catalogue
-            else f"there is no table of machines for {policy.dialect}"
+            else f"there is no table of machines for {policy.dialect}; "
         )
-        return NoPool(NoPoolReason.SIZE_NEEDED, f"{why}, so the profile must state size.cpu and size.memory")
+        return NoPool(NoPoolReason.SIZE_NEEDED, f"{why}state size.cpu and size.memory")
     ephemeral = size.ephemeral or max(profile.scratch, CPU_EPHEMERAL)
-    return SlotPool(
+    left = disk_room(policy.disk_bytes) - on_disk - policy.daemonsets.ephemeral
+    return _short_of_disk(profile, left, policy, on_disk) or SlotPool(
         base_id=base,
         capacity=profile.capacity,
         instance_types=(),

@@ -127,4 +127,7 @@ def _data(value: object, path: str, problems: list[str], depth: int = 0) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    # PyYAML's own text also draws the place with a caret, which means nothing on one line.
+    told = f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark and problem else str(error)
+    return " ".join(told.split())[:300]

@@ -63,7 +63,7 @@ _WORDS = {
     "dict_type": "must be a mapping; indent its keys below it",
     "list_type": "must be a list; begin each item with a hyphen",
     "string_type": "must be text; quote it",
-    "int_type": "must be a whole number; write it without quotes",
+    "int_type": "must be a whole number; write one such as 2, without quotes or a fraction",
     "int_from_float": "must be a whole number; remove the fraction",
     "float_type": "must be a number; write it without quotes",
     "finite_number": "must be a finite number; write a plain one",

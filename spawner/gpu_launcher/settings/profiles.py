@@ -90,7 +90,8 @@ class Image(Part):
     size: Bytes | None = None
     """Unpacked size on disk, in bytes. Without it neither the wait nor the disk can be judged."""
     session_extension: bool = False
-    """Whether the image holds the launcher's session extension, which saves work when spot capacity is taken back."""
+    """Whether the image holds the launcher's session extension, which from a later version on saves work when spot
+    capacity is taken back."""
 
     def value(self) -> profile.Image:
         """Return the domain value."""

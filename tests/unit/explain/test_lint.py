@@ -119,6 +119,7 @@ def test_k17_spot_without_the_session_extension_is_warned_of(changes: dict[str, 
             Level.WARNING,
             "longer than start_timeout (5 min)",
         ),
+        (gpu_profile(default=True, groups=("vision",)), "default_not_open", Level.WARNING, "open to vision only"),
         (gpu_profile(size=Size(shm=100 * GIB)), "shm_too_large", Level.WARNING, "is cut to it"),
         (
             gpu_profile("a100", gpu=GpuRequest("a100", count=3, max_count=3)),
@@ -138,6 +139,9 @@ def test_findings(profile: Profile, code: str, level: Level, words: str) -> None
     (finding,) = [finding for finding in _report(profile).findings if finding.code == code]
     assert finding.level is level
     assert words in finding.text
+
+
+LIMIT = "limit_too_low"
 
 
 def test_a_limit_over_all_profiles_that_nobody_can_meet() -> None:
@@ -173,3 +177,19 @@ def test_the_data_is_json_with_the_same_words() -> None:
         "code": "gpu_name",
         "text": "no type has gpu name a10; nearest: a10g g5.xlarge",
     }
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "level"),
+    [
+        ((), Limits(gpus_per_group=0), Level.WARNING),
+        (("vision",), Limits(gpus_per_group=0), Level.ERROR),
+        (("vision",), Limits(gpus_per_group=0, groups={"vision": 4}), None),
+        ((), Limits(gpus_per_group=1), None),
+    ],
+)
+def test_a_limit_that_the_members_of_a_group_cannot_meet(
+    groups: tuple[str, ...], limits: Limits, level: Level | None
+) -> None:
+    found = [one.level for one in _report(gpu_profile(groups=groups), limits=limits).findings if one.code == LIMIT]
+    assert found == ([level] if level else [])

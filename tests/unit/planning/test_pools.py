@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -133,9 +134,9 @@ def test_arm_machines_serve_only_profiles_that_say_so() -> None:
             None,
         ),
         (
-            cpu_profile(size=Size(cpu_m=64_000, memory=GIB)),
-            NoPoolReason.SIZE,
-            "64 CPU and 1 GiB memory; nearest: m6i.4",
+            cpu_profile(node_selector={"karpenter.k8s.aws/instance-memory": "81920"}),
+            NoPoolReason.NODE_SELECTOR,
+            "no type has karpenter.k8s.aws/instance-memory: 81920; nearest: m6i.large",
             None,
         ),
         (cpu_profile(size=Size()), NoPoolReason.SIZE_NEEDED, "must state size.cpu and size.memory", None),
@@ -242,3 +243,22 @@ def test_types_outside_the_table_work_with_a_stated_size() -> None:
     assert _none(profile).reason is NoPoolReason.SIZE_NEEDED
     pool = _pool(gpu_profile("p", gpu=GpuRequest(), instance_types=("g9.xlarge",), size=Size(4000, 8 * GIB)))
     assert pool.instance_types == ()
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        cpu_profile(size=Size(cpu_m=64_000, memory=GIB)),
+        cpu_profile(node_selector={"karpenter.k8s.aws/instance-family": "c7i"}),
+        cpu_profile(node_selector={"kubernetes.io/arch": "arm64"}),
+    ],
+)
+def test_machines_without_a_gpu_that_are_not_in_the_table_are_unchecked_not_impossible(profile: Profile) -> None:
+    pool = _pool(profile)
+    assert pool.instance_types == ()
+    assert (pool.slot.cpu_m, pool.slot.memory) == (profile.size.cpu_m, profile.size.memory)
+
+
+def test_k17_the_disk_is_checked_where_machines_are_not_known() -> None:
+    profile = gpu_profile("l4", size=Size(cpu_m=4000, memory=GIB), scratch=500 * GIB)
+    assert _none(profile, replace(POLICY, dialect=Dialect.GKE)).reason is NoPoolReason.DISK
