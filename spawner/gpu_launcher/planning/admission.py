@@ -78,7 +78,7 @@ def _over(limit: int, in_use: int, whose: str, request: StartRequest, usage: Usa
     if others:
         message += f" {_gpus(others)} {'is' if others == 1 else 'are'} held by others."
     if request.gpus > limit:
-        message += f" Ask for {_gpus(limit)} or fewer."
+        message += f" Ask for {_gpus(limit)} or fewer." if limit else " Pick another profile."
     detail = {"limit": limit, "in_use": in_use, "asked": request.gpus, "own": own, "others": others}
     return Refusal(RefusalReason.GPU_LIMIT, message, detail)
 

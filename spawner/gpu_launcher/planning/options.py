@@ -178,7 +178,7 @@ def _one(value: object, field: str) -> object:
         return value[0]
     if not value:
         return None
-    raise _Bad(RefusalReason.INVALID_OPTIONS, f"The option {field} was given {len(value)} times; give it once.")
+    raise _Bad(RefusalReason.INVALID_OPTIONS, f"The option {field} must be one value, not a list.")
 
 
 def _image(fields: _Fields, profile: Profile) -> tuple[str | None, str | None]:
