@@ -276,6 +276,17 @@ async def test_k17_an_image_that_does_not_fit_evicts_its_pod(api: KubeApi, pods:
         await _under_pressure(api, own)
 
 
+async def test_k17_a_pod_that_writes_more_than_its_limit_is_evicted(pods: Pods) -> None:
+    limit = {"limits": {"ephemeral-storage": "1Mi"}}
+    await pods.create(pod("greedy", SYSTEM, "head -c 3000000 /dev/urandom > $HOME/file; sleep 60", resources=limit))
+    await pods.create(pod("frugal", SYSTEM, "echo > $HOME/file; sleep 60", resources=limit))
+    failed = await pods.phase("greedy", "Failed")
+    assert failed["status"]["reason"] == "Evicted"
+    assert "exceeds the total limit of containers 1Mi" in failed["status"]["message"]
+    assert (await pods.get("frugal"))["status"]["phase"] == "Running"
+    await pods.delete("frugal")
+
+
 async def _under_pressure(api: KubeApi, name: str) -> None:
     async def pressed() -> bool:
         return condition(await api.get(core("nodes", name=name)), "DiskPressure") == "True"

@@ -69,6 +69,8 @@ class Node:
         self.raw: dict[str, Any] = {}
         self.update(raw)
         self.images_wanted: Callable[[], Iterable[str]] = tuple
+        # What its pods take of the disk besides images, in bytes, as last weighed.
+        self.pods_bytes = 0
 
     def update(self, raw: dict[str, Any]) -> None:
         """Take the newest object from the API server."""
@@ -139,7 +141,7 @@ class Node:
     def _make_room(self, reference: str, size: int) -> None:
         """Collect unused images until the image fits; where it never will, report pressure and raise `DiskFull`."""
         disk = self.disk_bytes
-        missing = size + self._arriving + self._images.bytes - disk
+        missing = size + self._arriving + self._images.bytes + self.pods_bytes - disk
         if missing > 0 and (freed := self._images.collect(missing, self.images_wanted())):
             missing -= freed
             self._dirty.set()
@@ -149,7 +151,7 @@ class Node:
             self.name, "FreeDiskSpaceFailed", f"Failed to garbage collect {missing} bytes for {reference}", warning=True
         )
         self.press()
-        free = max(0, disk - self._images.bytes)
+        free = max(0, disk - self._images.bytes - self.pods_bytes)
         raise DiskFull(
             "The node was low on resource: ephemeral-storage. "
             f"Threshold quantity: {disk // 10}, available: {free // 1024}Ki. "

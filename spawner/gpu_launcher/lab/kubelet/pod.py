@@ -20,6 +20,7 @@ from gpu_launcher.lab.kubelet.host import Host
 from gpu_launcher.lab.kubelet.node import DiskFull, Node
 from gpu_launcher.lab.kubelet.podvolumes import PodVolumes
 from gpu_launcher.lab.kubelet.status import Verdict, Waiting, conditions, container_status, phase_of
+from gpu_launcher.lab.kubelet.usage import bytes_below, exceeds
 
 Raw = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class PodWorker:
         self._publishing = asyncio.Lock()
         self._dirty = asyncio.Event()
         self._moved = asyncio.Event()
-        self._lost = False
+        self.lost = False
         spec = pod["spec"]
         self._init = [self._runner(item, init=True) for item in spec.get("initContainers") or ()]
         self._main = [self._runner(item, init=False) for item in spec["containers"]]
@@ -72,7 +73,7 @@ class PodWorker:
 
     @property
     def _ending(self) -> bool:
-        return self._lost or "deletionTimestamp" in self.pod["metadata"]
+        return self.lost or "deletionTimestamp" in self.pod["metadata"]
 
     def update(self, pod: Raw) -> None:
         self.pod = pod
@@ -80,8 +81,15 @@ class PodWorker:
 
     def lose(self) -> None:
         """The node or the pod object is gone: everything is killed, and nothing is reported any more."""
-        self._lost = True
+        self.lost = True
         self._moved.set()
+
+    async def weigh(self) -> int:
+        """Bytes of the node's disk that the pod takes; a pod that takes more than its limit is evicted."""
+        used = await asyncio.to_thread(bytes_below, self._directory)
+        if self._verdict is None and not self._ending and (problem := exceeds(self.pod["spec"], used)):
+            self._evict(problem)
+        return used
 
     def evict_if_told(self) -> None:
         """Look at the faults again: they may evict a pod that runs."""
@@ -95,13 +103,13 @@ class PodWorker:
         life = asyncio.create_task(self._live())
         try:
             await self._until(life)
-            if not self._lost and not self._ending:
+            if not self.lost and not self._ending:
                 # Succeeded, failed or evicted: the object waits for whoever deletes it.
                 await self._stop(grace=0 if self._verdict else _DEFAULT_GRACE_S)
                 self._release()
                 while not self._ending:
                     await self._next_move()
-            if not self._lost:
+            if not self.lost:
                 await self._terminate()
         finally:
             life.cancel()
@@ -211,7 +219,7 @@ class PodWorker:
         meta = self.pod["metadata"]
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
         path = core("pods", namespace=meta["namespace"], name=meta["name"])
-        while not self._lost:
+        while not self.lost:
             try:
                 await self._host.api.delete(path, body)
             except (NotFound, Conflict):
@@ -230,7 +238,7 @@ class PodWorker:
         stops = [asyncio.create_task(self._stop_one(runner, hooks=grace > 0)) for runner in running]
         deadline = asyncio.get_running_loop().time() + grace
         pending: set[asyncio.Task[None]] = set(stops)
-        while pending and not self._lost:
+        while pending and not self.lost:
             # A second delete may shorten the grace period, never lengthen it.
             shorter = self.pod["metadata"].get("deletionGracePeriodSeconds")
             left = deadline - asyncio.get_running_loop().time()
@@ -291,7 +299,7 @@ class PodWorker:
         """True if the API server has the newest status, or does not want it."""
         async with self._publishing:
             status = self._status()
-            if status == self._published or self._lost:
+            if status == self._published or self.lost:
                 return True
             meta = self.pod["metadata"]
             path = core("pods", namespace=meta["namespace"], name=meta["name"], sub="status")

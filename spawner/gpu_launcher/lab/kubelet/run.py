@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Between two looks at the faults file, for faults that hit pods which run already.
 _FAULTS_S = 0.5
+# Between two looks at what pods keep on the disk; a kubelet looks every 10 s.
+_WEIGH_S = 10.0
 
 
 def runs_here(pod: Raw) -> bool:
@@ -65,6 +67,8 @@ class _Kubelets:
         self._workers: dict[str, PodWorker] = {}
         # Pods that are bound to a node which we have not heard of yet, by uid.
         self._early: dict[str, Raw] = {}
+        # Pods whose end is written but not yet heard of: late news of them is no new pod.
+        self._ended: set[str] = set()
 
     async def run(self, ready: asyncio.Event | None) -> None:
         api = self._host.api
@@ -76,6 +80,7 @@ class _Kubelets:
         pods.subscribe(self._on_pod)
         self._tasks.create_task(self._host.events.run())
         self._tasks.create_task(self._watch_faults())
+        self._tasks.create_task(self._watch_disks())
         for informer in (attachments, nodes, pods):
             self._tasks.create_task(informer.run())
             await informer.synced.wait()
@@ -114,8 +119,11 @@ class _Kubelets:
         self._early.pop(uid, None)
         worker = self._workers.get(uid)
         if kind == "DELETED":
+            self._ended.discard(uid)
             if worker is not None:
                 worker.lose()
+        elif uid in self._ended:
+            return
         elif worker is not None:
             worker.update(pod)
         elif (known := self._nodes.get(pod["spec"]["nodeName"])) is None:
@@ -127,8 +135,19 @@ class _Kubelets:
 
     def _adopt(self, uid: str, node: Node, pod: Raw) -> None:
         worker = self._workers[uid] = PodWorker(self._host, node, pod)
-        task = self._tasks.create_task(self._guarded(worker.run(), f"pod {pod['metadata']['name']}"))
-        task.add_done_callback(lambda _: self._workers.pop(uid, None))
+        self._tasks.create_task(self._work(uid, worker))
+
+    async def _work(self, uid: str, worker: PodWorker) -> None:
+        try:
+            await worker.run()
+        except Exception:
+            # The next event of the pod brings a new worker, which at least can end it.
+            log.exception("the pod's task ended pod=%s", worker.pod["metadata"]["name"])
+        else:
+            if not worker.lost:
+                self._ended.add(uid)
+        finally:
+            del self._workers[uid]
 
     def _pull_beside(self, node: Node, pod: Raw) -> None:
         """Pods that KWOK plays bring their images to the node too: that is what a pre-puller is for."""
@@ -148,8 +167,14 @@ class _Kubelets:
             for worker in list(self._workers.values()):
                 worker.evict_if_told()
 
+    async def _watch_disks(self) -> None:
+        while True:
+            await asyncio.sleep(_WEIGH_S)
+            for node, _ in list(self._nodes.values()):
+                node.pods_bytes = sum([await worker.weigh() for worker in self._on(node.name)])
+
     async def _guarded(self, work: Any, what: str) -> None:
-        """A defect in one pod's or node's task is logged; the others go on."""
+        """A defect in one node's task is logged; the others go on."""
         try:
             await work
         except Exception:
