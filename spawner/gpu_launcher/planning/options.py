@@ -63,10 +63,10 @@ def parse_options(
         fields = raw or {}
         try:
             return _request(fields, profiles, listed)
-        except _Bad as bad:
+        except _Bad:
             if not from_saved:
                 raise
-            return _fallback(fields, profiles, bad.refusal)
+            return _fallback(fields, profiles)
     except _Bad as bad:
         return bad.refusal
 
@@ -112,7 +112,7 @@ def _request(
     )
 
 
-def _fallback(raw: Mapping[object, object], profiles: Sequence[Profile], refusal: Refusal) -> StartRequest:
+def _fallback(raw: Mapping[object, object], profiles: Sequence[Profile]) -> StartRequest:
     """The nearest request that still is possible: the same profile with its defaults, else the default profile."""
     try:
         profile = _profile(_one(raw.get("profile"), "profile"), profiles)
