@@ -30,6 +30,10 @@ STORAGE = "storage.k8s.io/v1"
 ZONE = "topology.kubernetes.io/zone"
 STORAGE_CLASS = "gp3"
 
+# For a lost node that reported a disk in use, kube-controller-manager waits 6 min before it forces the detach; nothing
+# shortens that. In a lab with less patience nodes do not report, and the attacher alone holds the disk back.
+FORCED_DETACH_S = 360.0
+
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _ATTACHER = "external-attacher/ebs-csi-lab"
@@ -231,9 +235,12 @@ class _Driver:
         meta, spec = attachment["metadata"], attachment["spec"]
         volume, node = spec["source"]["persistentVolumeName"], spec["nodeName"]
         lost = ("", node) not in self._nodes.items
-        if lost:
-            log.info("volume=%s stays with the lost node=%s for %.0f s", volume, node, self._settings.detach_late_s)
-        await asyncio.sleep(self._settings.detach_late_s if lost else self._settings.attach_s)
+        late = self._settings.detach_late_s
+        if lost and late < FORCED_DETACH_S:
+            log.info("volume=%s stays with the lost node=%s for %.0f s", volume, node, late)
+            await asyncio.sleep(late)
+        else:
+            await asyncio.sleep(self._settings.attach_s)
         if self._held_by.get(volume) == node:
             del self._held_by[volume]
         path = group(STORAGE, "volumeattachments", name=meta["name"])

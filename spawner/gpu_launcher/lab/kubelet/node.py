@@ -17,21 +17,18 @@ from gpu_launcher.lab.images import ImageStore, Link, image_bytes, parse_image
 from gpu_launcher.lab.kubelet.events import Events, timestamp
 from gpu_launcher.lab.kubelet.injected import Injected
 from gpu_launcher.lab.settings import LabSettings
+from gpu_launcher.lab.volumes import DRIVER, FORCED_DETACH_S
 
 log = logging.getLogger(__name__)
 
 GPU = "nvidia.com/gpu"
 GPU_COUNT_LABEL = "karpenter.k8s.aws/instance-gpu-count"
-DRIVER = "ebs.csi.lab"
 
 # A kubelet's --eviction-pressure-transition-period, whose stock value of 5 min only costs a lab patience.
 _PRESSURE_S = 30.0
 # How often a device plugin that may not advertise looks whether it may by now.
 _PLUGIN_RETRY_S = 0.5
 _GIB = 1024**3
-# For a lost node that reported a disk in use, kube-controller-manager waits 6 min before it detaches the disk; nothing
-# shortens that. A lab with less patience does not report, and its attacher alone holds the disk back.
-_FORCED_DETACH_S = 360.0
 
 
 # kube-controller-manager attaches disks to nodes that carry this mark, which every kubelet sets on its own node.
@@ -190,7 +187,7 @@ class Node:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            in_use = sorted(self._in_use) if self._settings.detach_late_s >= _FORCED_DETACH_S else []
+            in_use = sorted(self._in_use) if self._settings.detach_late_s >= FORCED_DETACH_S else []
             status: dict[str, Any] = {"images": self._images.listed(), "volumesInUse": in_use}
             if status == reported and pressed == self._pressure:
                 continue
