@@ -16,7 +16,6 @@ _COMMANDS = ("demo", "lab", "lint", "settings")
 # Top-level module that is missing -> the extra that brings it.
 _EXTRAS = {
     "aiohttp": "lab",
-    "configurable_http_proxy": "lab",
     "cryptography": "lab",
     "jupyterhub": "lab",
     "jupyterlab": "lab",
