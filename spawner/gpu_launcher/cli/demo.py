@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import time
 from typing import Any
 
-from gpu_launcher.cli.lab import add_settings_flags, guarded, say, settings_from
+from gpu_launcher.cli.lab import add_settings_flags, build_servers, guarded, say, settings_from
 
 
 def register(subparsers: Any) -> None:
@@ -23,6 +24,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from gpu_launcher.lab.demo import demo
 
     settings = settings_from(arguments)
+    build_servers()
 
     async def live() -> int:
         began = time.monotonic()
@@ -34,7 +36,7 @@ def _demo(arguments: argparse.Namespace) -> int:
                 "and log in with any name and any password. Pick A10G: its machine boots, its GPU is advertised and its"
             )
             say(f"image is pulled in about {cold:.0f} s, as in a cloud (--fast for less). Meanwhile, elsewhere:\n")
-            say(f"    export KUBECONFIG={lab.kubeconfig}")
+            say(f"    export KUBECONFIG={shlex.quote(str(lab.kubeconfig))}")
             say(f"    gpu-launcher lab status --name {lab.name}      what runs, where its logs are\n")
             say("Ctrl-C ends everything.")
             await lab.ended()

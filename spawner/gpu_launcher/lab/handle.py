@@ -119,7 +119,8 @@ class Lab:
         supervisor = self._state["supervisor"]
         await _until(lambda: not process.is_alive(supervisor["pid"], supervisor["started"]))
         last = read_json(self.paths.state) or {}
-        if last.get("stage") != "stopped":
+        # `gpu-launcher lab down` takes the directory away as well.
+        if last.get("stage") != "stopped" and self.directory.exists():
             raise LabError(
                 f"lab {self.name!r} ended: {last.get('error') or process.hint(self.paths.log('supervisor'))}"
             )
@@ -168,18 +169,22 @@ async def start(
 
 def running_state(paths: LabPaths) -> dict[str, Any] | None:
     """``lab.json`` of a lab whose supervisor is alive, else None."""
-    state = read_json(paths.state)
-    if not isinstance(state, dict):
-        return None
-    supervisor = state["supervisor"]
-    return state if process.is_alive(supervisor["pid"], supervisor["started"]) else None
+    match read_json(paths.state):
+        case {"supervisor": {"pid": int(pid), "started": int(started)}, "stage": str()} as state:
+            return state if process.is_alive(pid, started) else None
+    # Missing, half a file, or what another version wrote.
+    return None
 
 
 def all_labs() -> list[tuple[LabPaths, dict[str, Any] | None]]:
     """Every lab that has a directory, with its state if it runs."""
     root = labs_root()
-    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return [(paths, running_state(paths)) for paths in map(LabPaths.named, names)]
+    found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    labs: list[tuple[LabPaths, dict[str, Any] | None]] = []
+    for name in found:
+        with contextlib.suppress(LabError):  # not a lab's directory
+            labs.append((paths := LabPaths.named(name), running_state(paths)))
+    return labs
 
 
 def _prepare(paths: LabPaths, settings: LabSettings) -> int:
@@ -215,7 +220,13 @@ async def _launch(
                 preexec_fn=partial(process.die_with_parent, signal.SIGTERM) if bound else None,
             )
         # Until the supervisor has said who it is, nobody else may find this directory free.
-        await _until(lambda: read_json(paths.state) is not None or started.poll() is not None)
+        try:
+            await _until(lambda: read_json(paths.state) is not None or started.poll() is not None)
+        except BaseException:
+            # Nor would ``stop`` find it.
+            started.terminate()
+            await _until(lambda: started.poll() is not None)
+            raise
     return started
 
 
@@ -239,7 +250,8 @@ async def stop(paths: LabPaths, *, keep: bool = False) -> bool:
         try:
             await asyncio.wait_for(_until(lambda: not process.is_alive(pid, started)), _STOP_S)
         except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     await asyncio.to_thread(process.clean, paths.directory)
     if not keep:
         await asyncio.to_thread(shutil.rmtree, paths.directory, ignore_errors=True)

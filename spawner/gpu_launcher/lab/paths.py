@@ -140,5 +140,5 @@ def read_json(path: Path) -> Any:
     """The document in ``path``; None when the file is missing or not JSON (half-deleted directories are normal)."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None

@@ -151,15 +151,22 @@ def parse_ratio(text: str) -> float:
 
 # Command-line flag -> (field, parser, meaning): the one table that the command line and its help are made of.
 FLAGS: Mapping[str, tuple[str, Callable[[str], Any], str]] = {
-    "--boot": ("boot_s", parse_seconds, "from launch to a registered node"),
-    "--device-plugin": ("device_plugin_s", parse_seconds, "from a Ready node to an advertised GPU"),
-    "--pull-rate": ("pull_rate", parse_rate, "image pull, unpacking included"),
-    "--allocatable-skew": ("allocatable_skew", parse_percent, "real allocatable against the catalogue"),
-    "--disk": ("disk_gib", parse_gib, "a node's disk"),
-    "--spot-ratio": ("spot_ratio", parse_ratio, "spot price over on-demand price"),
-    "--ice-memory": ("ice_memory_s", parse_seconds, "how long an offering without capacity is avoided"),
-    "--batch-idle": ("batch_idle_s", parse_seconds, "how long Karpenter waits for more pods before it decides"),
-    "--karpenter-log": ("karpenter_log_level", str, "debug, info or error"),
+    "--boot": ("boot_s", parse_seconds, "from launch to a registered node (45s)"),
+    "--device-plugin": ("device_plugin_s", parse_seconds, "from a Ready node to an advertised GPU (10s)"),
+    "--pull-rate": ("pull_rate", parse_rate, "image pull, unpacking included (200MB/s)"),
+    "--allocatable-skew": (
+        "allocatable_skew",
+        parse_percent,
+        "real allocatable against the catalogue, as --allocatable-skew=-2%% (0%%)",
+    ),
+    "--disk": ("disk_gib", parse_gib, "a node's disk (200Gi)"),
+    "--spot-ratio": ("spot_ratio", parse_ratio, "spot price over on-demand price (0.4)"),
+    "--ice-memory": ("ice_memory_s", parse_seconds, "how long an offering without capacity is avoided (180s)"),
+    "--attach": ("attach_s", parse_seconds, "to attach or detach a disk (3s)"),
+    "--detach-late": ("detach_late_s", parse_seconds, "how long a lost node keeps its disks (6m)"),
+    "--batch-idle": ("batch_idle_s", parse_seconds, "how long Karpenter waits for more pods before it decides (1s)"),
+    "--scheduler-backoff": ("scheduler_backoff_s", parse_seconds, "kube-scheduler's longest back-off for a pod (10s)"),
+    "--karpenter-log": ("karpenter_log_level", str, "debug, info or error (info)"),
 }
 
 

@@ -230,9 +230,11 @@ class Supervisor:
                 for child in self._children
             },
         }
-        # A directory that is being removed is no reason to die noisily.
-        with contextlib.suppress(FileNotFoundError):
+        # A full disk or a directory that is being removed must not keep the servers from being ended.
+        try:
             write_json(self._paths.state, self._state)
+        except OSError as error:
+            log.warning("state not written stage=%s: %s", stage, error)
 
 
 async def _watch(child: Child) -> None:

@@ -56,6 +56,27 @@ def test_an_old_go_is_passed_over_for_the_package(cache: Path, tmp_path: Path, m
     assert said == []
 
 
+def test_a_toolchain_that_another_process_just_installed_is_taken(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(_: Path) -> None:
+        raise AssertionError("it may be building with the one that is there")
+
+    monkeypatch.setattr(golang, "_run_installer", install)
+    go_that_says(cache / "go" / "toolchain" / "go" / "bin", "go1.26.7")
+    assert golang._install(lambda _: None, []).version == "go1.26.7"
+
+
+def test_the_installer_is_also_looked_for_where_the_dev_script_puts_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(golang.sys, "executable", "/nowhere/python")
+    uv = cache / "uv" / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text("")
+    uv.chmod(0o755)
+    assert [command[0] for command in golang._installers(cache)] == [str(uv), "/nowhere/python"]
+
+
 def test_without_go_and_without_the_package_the_way_out_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golang, "_run_installer", lambda _: "no network")
     with pytest.raises(LabError, match=r"Go 1\.26\.6 or newer .*no network.*Install Go"):
