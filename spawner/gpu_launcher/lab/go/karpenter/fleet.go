@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"strings"
 	"sync"
 
@@ -64,7 +65,7 @@ func nodeNameOf(providerID string) string {
 func (i *instance) claim() *v1.NodeClaim {
 	result := &v1.NodeClaim{}
 	result.Name = i.claimName
-	result.Labels = i.labels
+	result.Labels = maps.Clone(i.labels)
 	result.Status.ProviderID = i.providerID
 	result.Status.ImageID = "ami-lab"
 	result.Status.Capacity = skewed(i.instanceType.Capacity, 0)

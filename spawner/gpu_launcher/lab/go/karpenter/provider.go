@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/awslabs/operatorpkg/status"
@@ -30,6 +31,9 @@ type provider struct {
 	catalogue *catalogue
 	fleet     *fleet
 	memory    *capacityMemory
+	// launching is held from the look at what is left to the launch: Karpenter launches several claims at once, and
+	// the last machine of a reservation can be bought once only.
+	launching sync.Mutex
 }
 
 func newProvider(c client.Client, clk clock.Clock, s settings, types *catalogue) *provider {
@@ -47,6 +51,8 @@ func (p *provider) Create(ctx context.Context, claim *v1.NodeClaim) (*v1.NodeCla
 	if err != nil {
 		return nil, fmt.Errorf("reading the lab's faults: %w", err)
 	}
+	p.launching.Lock()
+	defer p.launching.Unlock()
 	choices := preferred(candidates(claim, p.instanceTypes()))
 	if len(choices) == 0 {
 		return nil, cloudprovider.NewInsufficientCapacityError(

@@ -32,7 +32,7 @@ func settingsFromEnvironment(getenv func(string) string) (settings, error) {
 	var err error
 	if text := getenv("LAB_ALLOCATABLE_SKEW"); text != "" {
 		result.allocatableSkew, err = strconv.ParseFloat(text, 64)
-		if err != nil || !(result.allocatableSkew > -0.5 && result.allocatableSkew < 0.5) {
+		if err != nil || !(result.allocatableSkew >= -0.5 && result.allocatableSkew <= 0.5) {
 			return settings{}, fmt.Errorf("LAB_ALLOCATABLE_SKEW=%q: give a share between -0.5 and 0.5, such as -0.02", text)
 		}
 	}
