@@ -87,9 +87,13 @@ class ControlPlane:
         await _start(launch, self.kwok(), self.karpenter())
 
     def etcd(self) -> Server:
-        """The database. Without fsync: a lab that loses power starts again from nothing anyway."""
-        client = f"http://{_LOOPBACK}:{self.ports['etcd']}"
-        peer = f"http://{_LOOPBACK}:{self.ports['etcd_peer']}"
+        """The database. Without fsync: a lab that loses power starts again from nothing anyway.
+
+        With certificates: who writes here rules the cluster, and may be another user of this machine or a web page.
+        """
+        client = f"https://{_LOOPBACK}:{self.ports['etcd']}"
+        peer = f"https://{_LOOPBACK}:{self.ports['etcd_peer']}"
+        pki = self.pki
         return Server(
             "etcd",
             (
@@ -101,6 +105,14 @@ class ControlPlane:
                 f"--listen-peer-urls={peer}",
                 f"--initial-advertise-peer-urls={peer}",
                 f"--initial-cluster=lab={peer}",
+                f"--cert-file={pki.certificate}",
+                f"--key-file={pki.key}",
+                f"--trusted-ca-file={pki.authority}",
+                "--client-cert-auth",
+                f"--peer-cert-file={pki.certificate}",
+                f"--peer-key-file={pki.key}",
+                f"--peer-trusted-ca-file={pki.authority}",
+                "--peer-client-cert-auth",
                 "--unsafe-no-fsync",
                 "--log-level=warn",
             ),
@@ -113,7 +125,10 @@ class ControlPlane:
             "kube-apiserver",
             (
                 str(self.servers.program("kube-apiserver")),
-                f"--etcd-servers=http://{_LOOPBACK}:{self.ports['etcd']}",
+                f"--etcd-servers=https://{_LOOPBACK}:{self.ports['etcd']}",
+                f"--etcd-cafile={pki.authority}",
+                f"--etcd-certfile={pki.certificate}",
+                f"--etcd-keyfile={pki.key}",
                 f"--secure-port={self.ports['api']}",
                 f"--bind-address={_LOOPBACK}",
                 f"--advertise-address={_LOOPBACK}",

@@ -127,7 +127,11 @@ def _certificate(
         alternatives += [x509.IPAddress(ipaddress.ip_address(item)) for item in _ADDRESSES]
         builder = (
             builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            # The API server shows the same certificate to etcd, as its client.
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         )
     return builder.sign(issuer_key or key, hashes.SHA256())
