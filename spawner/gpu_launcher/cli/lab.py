@@ -140,10 +140,14 @@ def _up(arguments: argparse.Namespace) -> int:
         say(f"Lab {lab.name!r} is ready after {lab.state['seconds']} s")
         print(_export(paths), flush=True)
         if arguments.foreground:
+            keep = False
             try:
                 await lab.ended()
+            except LabError:
+                keep = True  # the error points to a log
+                raise
             finally:
-                await handle.stop(paths)
+                await handle.stop(paths, keep=keep)
         return 0
 
     return asyncio.run(up())

@@ -252,9 +252,13 @@ async def stop(paths: LabPaths, *, keep: bool = False) -> bool:
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    await asyncio.to_thread(process.clean, paths.directory)
-    if not keep:
-        await asyncio.to_thread(shutil.rmtree, paths.directory, ignore_errors=True)
+            await _until(lambda: not process.is_alive(pid, started))
+    async with _starting():
+        # Somebody may have started the next lab of that name meanwhile; what is there is theirs then.
+        if running_state(paths) is None:
+            await asyncio.to_thread(process.clean, paths.directory)
+            if not keep:
+                await asyncio.to_thread(shutil.rmtree, paths.directory, ignore_errors=True)
     return state is not None
 
 
