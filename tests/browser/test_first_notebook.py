@@ -45,3 +45,4 @@ async def test_a_person_picks_an_a10g_and_runs_a_cell(page: Page, lab: Lab, laun
     output = page.locator(".jp-Notebook .jp-OutputArea-output").first
     await expect(output).to_have_text("42", timeout=60_000)
     await page.screenshot(path=shots / "notebook.png", full_page=True)
+    await launcher_hub.stop_server("ada")
