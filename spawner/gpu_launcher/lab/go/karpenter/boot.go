@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	v1 "sigs.k8s.io/karpenter/pkg/apis/v1"
-
-	kwokv1alpha1 "sigs.k8s.io/karpenter/kwok/apis/v1alpha1"
 )
 
 // registerRetry is the pause of a kubelet that could not register: short, since the API server is on this machine.
@@ -67,41 +64,5 @@ func (p *provider) register(ctx context.Context, i *instance) (done bool, err er
 		return true, p.deleteNode(ctx, i.nodeName)
 	default:
 		return true, nil
-	}
-}
-
-// restore finds the instances of an earlier run: each Node is one, and so is each launched claim without a Node.
-func (p *provider) restore(ctx context.Context, reader client.Reader) error {
-	nodes, claims, classes := &corev1.NodeList{}, &v1.NodeClaimList{}, &kwokv1alpha1.KWOKNodeClassList{}
-	for _, list := range []client.ObjectList{nodes, claims, classes} {
-		if err := reader.List(ctx, list); err != nil {
-			return err
-		}
-	}
-	for _, node := range nodes.Items {
-		if i := p.catalogue.restored(node.Spec.ProviderID, "", "", node.Labels); i != nil {
-			p.fleet.add(i)
-		}
-	}
-	delays := map[string]time.Duration{}
-	for _, class := range classes.Items {
-		delays[class.Name] = class.Spec.NodeRegistrationDelay.Duration
-	}
-	for _, claim := range claims.Items {
-		p.restoreClaim(ctx, &claim, delays[claim.Spec.NodeClassRef.Name])
-	}
-	return nil
-}
-
-func (p *provider) restoreClaim(ctx context.Context, claim *v1.NodeClaim, delay time.Duration) {
-	i := p.catalogue.restored(claim.Status.ProviderID, claim.Name, claim.UID, claim.Labels)
-	if i == nil {
-		return
-	}
-	registered := p.fleet.get(i.providerID) != nil || claim.StatusConditions().Get(v1.ConditionTypeRegistered).IsTrue()
-	p.fleet.add(i)
-	if !registered {
-		launched := claim.StatusConditions().Get(v1.ConditionTypeLaunched).LastTransitionTime.Time
-		go p.boot(ctx, i, max(0, delay-p.clock.Since(launched)))
 	}
 }

@@ -48,7 +48,6 @@ type offeringEntry struct {
 // catalogue is every type that the lab's cloud sells. It never changes; availability is added per look.
 type catalogue struct {
 	types  []*cloudprovider.InstanceType
-	byName map[string]*cloudprovider.InstanceType
 	labels sets.Set[string]
 }
 
@@ -68,16 +67,14 @@ func loadCatalogue(path string) (*catalogue, error) {
 }
 
 func newCatalogue(entries []typeEntry) *catalogue {
-	result := &catalogue{byName: map[string]*cloudprovider.InstanceType{}, labels: sets.New[string]()}
+	result := &catalogue{labels: sets.New[string]()}
 	for _, entry := range entries {
 		for label := range entry.Labels {
 			result.labels.Insert(label)
 		}
 	}
 	for _, entry := range entries {
-		instanceType := entry.instanceType(result.labels)
-		result.types = append(result.types, instanceType)
-		result.byName[entry.Name] = instanceType
+		result.types = append(result.types, entry.instanceType(result.labels))
 	}
 	return result
 }

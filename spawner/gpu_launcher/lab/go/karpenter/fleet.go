@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	v1 "sigs.k8s.io/karpenter/pkg/apis/v1"
 	"sigs.k8s.io/karpenter/pkg/cloudprovider"
@@ -73,7 +72,7 @@ func (i *instance) claim() *v1.NodeClaim {
 	return result
 }
 
-// fleet is all running instances. Rebuilt from Nodes and NodeClaims when this process starts.
+// fleet is all running instances. A lab ends with its Karpenter, so nothing outlives this process.
 type fleet struct {
 	mutex sync.Mutex
 	byID  map[string]*instance
@@ -129,29 +128,4 @@ func (f *fleet) reserved(reservation string) int {
 		}
 	}
 	return count
-}
-
-// restored is an instance of an earlier run, from the labels of its Node or of its claim.
-func (c *catalogue) restored(providerID, claimName string, claimUID types.UID, labels map[string]string) *instance {
-	instanceType := c.byName[labels[corev1.LabelInstanceTypeStable]]
-	if instanceType == nil || nodeNameOf(providerID) == "" {
-		return nil
-	}
-	resolved := singleLabels(instanceType.Requirements)
-	for _, key := range []string{
-		corev1.LabelTopologyZone, labelZoneID, v1.CapacityTypeLabelKey, labelReservationID, labelReservationType,
-	} {
-		if value, ok := labels[key]; ok {
-			resolved[key] = value
-		}
-	}
-	return &instance{
-		providerID:   providerID,
-		nodeName:     nodeNameOf(providerID),
-		claimName:    claimName,
-		claimUID:     claimUID,
-		instanceType: instanceType,
-		labels:       resolved,
-		gone:         make(chan struct{}),
-	}
 }

@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/karpenter/pkg/cloudprovider/overlay"
 	"sigs.k8s.io/karpenter/pkg/controllers"
 	"sigs.k8s.io/karpenter/pkg/controllers/state"
-	"sigs.k8s.io/karpenter/pkg/operator"
 )
 
 func main() {
@@ -34,11 +33,11 @@ func run() error {
 	// Karpenter validates NodePools and pods against these sets, so they must be complete before any controller exists.
 	catalogue.registerLabels()
 
-	ctx, op := operator.NewOperator()
-	provider := newProvider(op.GetClient(), op.Clock, settings, catalogue)
-	if err := provider.restore(ctx, op.GetAPIReader()); err != nil {
-		return fmt.Errorf("reading the instances of an earlier run: %w", err)
+	ctx, op, err := newOperator()
+	if err != nil {
+		return err
 	}
+	provider := newProvider(op.GetClient(), op.Clock, settings, catalogue)
 	crmetrics.Registry.MustRegister(offeringMetrics{provider.instanceTypes})
 
 	undecorated := metrics.Decorate(provider)

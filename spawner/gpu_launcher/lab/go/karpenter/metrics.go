@@ -31,7 +31,10 @@ func (m offeringMetrics) Collect(samples chan<- prometheus.Metric) {
 		// Two reservations of one type in one zone share their labels.
 		for _, offering := range instanceType.Offerings {
 			key := candidate{instanceType, offering}.key()
-			price[key] = offering.Price
+			// What is known but not sold has no price, as a type that AWS lists in no price list.
+			if offering.Price > 0 {
+				price[key] = offering.Price
+			}
 			if offering.Available {
 				available[key] = 1
 			} else if _, seen := available[key]; !seen {
@@ -41,7 +44,9 @@ func (m offeringMetrics) Collect(samples chan<- prometheus.Metric) {
 		for key, value := range available {
 			labels := []string{key.instanceType, key.capacityType, key.zone}
 			samples <- prometheus.MustNewConstMetric(offeringAvailable, prometheus.GaugeValue, value, labels...)
-			samples <- prometheus.MustNewConstMetric(priceEstimate, prometheus.GaugeValue, price[key], labels...)
+			if usd, ok := price[key]; ok {
+				samples <- prometheus.MustNewConstMetric(priceEstimate, prometheus.GaugeValue, usd, labels...)
+			}
 		}
 	}
 }

@@ -19,7 +19,6 @@ type offeringKey struct {
 }
 
 // capacityMemory remembers capacity errors, so that Karpenter plans without those offerings for a while.
-// It is a cache: a restart forgets it, and the next launch learns it again.
 type capacityMemory struct {
 	mutex sync.Mutex
 	until map[offeringKey]time.Time

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -224,29 +225,24 @@ func TestANeverRegisteringInstanceStaysInTheFleet(t *testing.T) {
 	}
 }
 
-func TestARestartFindsNodesAndBootingInstances(t *testing.T) {
-	before := newLab(t, "{}")
-	labels := func(claim *v1.NodeClaim) *v1.NodeClaim {
-		launched := before.create(t, claim)
-		claim.Labels, claim.Status.ProviderID = launched.Labels, launched.Status.ProviderID
-		return claim
-	}
-	running, booting := labels(claimFor("running", v1.CapacityTypeReserved)), labels(claimFor("booting", v1.CapacityTypeSpot))
-	node := before.fleet.get(running.Status.ProviderID).node(running, 0, true)
-	foreign := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "lab-system"}}
-
-	after := newLab(t, "{}", running, booting, node, foreign)
-	if err := after.restore(context.Background(), after.client); err != nil {
-		t.Fatal(err)
-	}
-	if got := len(after.fleet.list()); got != 2 {
-		t.Errorf("%d instances, want 2", got)
-	}
-	if got := after.fleet.reserved("cr-1"); got != 1 {
-		t.Errorf("%d instances in the reservation, want 1", got)
-	}
-	if after.fleet.get(booting.Status.ProviderID).labels[v1.CapacityTypeLabelKey] != v1.CapacityTypeSpot {
-		t.Error("the booting instance lost its capacity type")
+func TestWhatHasNoPriceHasNoPriceSample(t *testing.T) {
+	unsold := typeEntry{Name: "p9.large", Offerings: []offeringEntry{
+		{Zone: "us-east-1a", CapacityType: v1.CapacityTypeOnDemand},
+		{Zone: "us-east-1b", CapacityType: v1.CapacityTypeOnDemand, Price: price(2)},
+	}}
+	types := newCatalogue([]typeEntry{unsold}).types
+	found := offeringMetrics{func() []*cloudprovider.InstanceType { return types }}
+	expected := `
+# HELP karpenter_cloudprovider_instance_type_offering_available 1 where an offering can be bought as far as the provider knows, else 0.
+# TYPE karpenter_cloudprovider_instance_type_offering_available gauge
+karpenter_cloudprovider_instance_type_offering_available{capacity_type="on-demand",instance_type="p9.large",zone="us-east-1a"} 0
+karpenter_cloudprovider_instance_type_offering_available{capacity_type="on-demand",instance_type="p9.large",zone="us-east-1b"} 1
+# HELP karpenter_cloudprovider_instance_type_offering_price_estimate Hourly price of an offering in US dollars.
+# TYPE karpenter_cloudprovider_instance_type_offering_price_estimate gauge
+karpenter_cloudprovider_instance_type_offering_price_estimate{capacity_type="on-demand",instance_type="p9.large",zone="us-east-1b"} 2
+`
+	if err := testutil.CollectAndCompare(found, strings.NewReader(expected)); err != nil {
+		t.Error(err)
 	}
 }
 
