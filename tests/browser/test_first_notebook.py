@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.hub, pytest.mark.browser]
 async def log_in(page: Page, hub: Hub, user: str) -> None:
     await page.goto(f"{hub.url}/hub/login?next=/hub/spawn")
     await page.fill("#username_input", user)
-    await page.fill("#password_input", "lab")
+    await page.fill("#password_input", hub.password)
     await page.click("#login_submit")
 
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
+from browsers import logged_in
 from gpu_launcher.cluster.api import KubeApi
 from gpu_launcher.cluster.errors import NotFound
 from gpu_launcher.cluster.paths import core, group
@@ -73,6 +74,13 @@ def processes(uid: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.parametrize("user", ["ann", "admin"])
+async def test_only_who_knows_the_password_logs_in(hub: Hub, user: str) -> None:
+    for password, status in (("guess", 302), ("", 302), (hub.password, 200)):
+        async with logged_in(hub.url, user, password) as browser:
+            assert (await browser.get("/hub/home"))[0] == status
 
 
 async def test_a_notebook_runs_and_ends_with_its_pod(lab: Lab, api: KubeApi, hub: Hub) -> None:

@@ -42,7 +42,7 @@ async def test_o5_form_rest_query_and_saved_options_make_the_same_pod(api: KubeA
         pods.append(comparable(await pod_of(api, launcher_hub, user)))
         await launcher_hub.stop_server(user)
 
-    async with logged_in(launcher_hub.url, user) as browser:
+    async with logged_in(launcher_hub.url, user, launcher_hub.password) as browser:
         fields = {"profile": "a10g", "profile-option-a10g--image": "jax", "profile-option-a10g--spot": "true"}
         assert (await browser.post("/hub/spawn", fields))[0] == 302
         await taken()

@@ -37,11 +37,11 @@ class Browser:
 
 
 @contextlib.asynccontextmanager
-async def logged_in(url: str, user: str) -> AsyncIterator[Browser]:
-    """A browser in which ``user`` has logged in."""
+async def logged_in(url: str, user: str, password: str | None = None) -> AsyncIterator[Browser]:
+    """A browser in which ``user`` has logged in; ``password`` None is for hubs that take any."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(cookie_jar=jar, headers={"Sec-Fetch-Mode": "navigate"}) as session:
         browser = Browser(url, session)
         await browser.get("/hub/login")
-        await browser.post("/hub/login", {"username": user, "password": "x"})
+        await browser.post("/hub/login", {"username": user, "password": "any" if password is None else password})
         yield browser

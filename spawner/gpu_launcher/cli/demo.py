@@ -32,10 +32,10 @@ def _demo(arguments: argparse.Namespace) -> int:
             cold = settings.boot_s + settings.device_plugin_s + settings.default_image_bytes / settings.pull_rate
             say(f"Ready after {time.monotonic() - began:.0f} s. Open")
             print(f"\n    {hub.url}\n", flush=True)
-            say(
-                "and log in with any name and any password. Pick A10G: its machine boots, its GPU is advertised and its"
-            )
-            say(f"image is pulled in about {cold:.0f} s, as in a cloud (--fast for less). Meanwhile, elsewhere:\n")
+            say("and log in with any name and the password\n")
+            print(f"    {hub.password}\n", flush=True)
+            say("Pick A10G: its machine boots, its GPU is advertised and its image is pulled in about")
+            say(f"{cold:.0f} s, as in a cloud (--fast for less). Meanwhile, elsewhere:\n")
             say(f"    export KUBECONFIG={shlex.quote(str(lab.kubeconfig))}")
             say(f"    gpu-launcher lab status --name {lab.name}      what runs, where its logs are\n")
             say("Ctrl-C ends everything.")

@@ -46,9 +46,9 @@ c.JupyterHub.db_url = "sqlite:///jupyterhub.sqlite"
 c.JupyterHub.cleanup_servers = False
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:$api_port"
-c.JupyterHub.authenticator_class = "jupyterhub.auth.DummyAuthenticator"
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = os.environ["LAB_PASSWORD"]
 c.Authenticator.allow_all = True
-c.Authenticator.admin_users = {"admin"}
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.Spawner.http_timeout = 60
 c.KubeSpawner.namespace = "$namespace"
@@ -87,13 +87,17 @@ class HubError(LabError):
 
 
 class Hub:
-    """A running hub. `url` is the proxy's, where users go; `token` may do everything on the hub's REST API."""
+    """A running hub. `url` is the proxy's, where users go; `token` may do everything on the hub's REST API.
 
-    def __init__(self, lab: Lab, namespace: str, url: str, token: str) -> None:
+    `password` lets anybody log in, under any name: who can, runs code as the lab's owner.
+    """
+
+    def __init__(self, lab: Lab, namespace: str, url: str, *, token: str, password: str) -> None:
         self.lab = lab
         self.namespace = namespace
         self.url = url
         self.token = token
+        self.password = password
 
     @property
     def log(self) -> Path:
@@ -209,17 +213,23 @@ class Hub:
         try:
             await _until(lambda: self._answers(api, without or set()), _START_S)
         except TimeoutError:
-            raise LabError(f"the hub does not answer at {self.url} after {_START_S:.0f} s: {hint(self.log)}") from None
+            problem = f"the hub does not answer at {self.url} after {_START_S:.0f} s: {hint(self.log)}"
+            if await self._ready_pods(api, without or set()):
+                problem += f"\nThe hub itself is ready, so its proxy may be the reason: {hint(self.proxy_log)}"
+            raise LabError(problem) from None
 
     async def _answers(self, api: KubeApi, without: set[str]) -> bool:
-        pods = [pod for pod in await self._hub_pods(api) if pod["metadata"]["uid"] not in without]
-        if not any(_is_ready(pod) for pod in pods):
+        if not await self._ready_pods(api, without):
             return False
         try:
             await self.api("info")
         except (aiohttp.ClientError, HubError):
             return False
         return True
+
+    async def _ready_pods(self, api: KubeApi, without: set[str]) -> list[dict[str, Any]]:
+        pods = await self._hub_pods(api)
+        return [pod for pod in pods if pod["metadata"]["uid"] not in without and _is_ready(pod)]
 
     async def _hub_pods(self, api: KubeApi) -> list[dict[str, Any]]:
         found = await api.get(core("pods", namespace=self.namespace), labelSelector=_HUB_SELECTOR)
@@ -260,6 +270,8 @@ async def start_hub(
             "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(32),
             "JPY_COOKIE_SECRET": secrets.token_hex(32),
             "LAB_API_TOKEN": secrets.token_hex(32),
+            # People type it: 40 bits are enough against guesses over HTTP.
+            "LAB_PASSWORD": secrets.token_hex(5),
             **{name.upper(): str(number) for name, number in ports.items()},
         }
         objects.insert(1, _named("Secret", namespace) | {"stringData": secret})
@@ -267,7 +279,8 @@ async def start_hub(
         old = {pod["metadata"]["uid"] for pod in await _pods_to_replace(api, namespace, values["config_hash"])}
         for item in objects:
             await _apply(api, item)
-        hub = Hub(lab, namespace, f"http://127.0.0.1:{ports['proxy_port']}", secret["LAB_API_TOKEN"])
+        url = f"http://127.0.0.1:{ports['proxy_port']}"
+        hub = Hub(lab, namespace, url, token=secret["LAB_API_TOKEN"], password=secret["LAB_PASSWORD"])
         await hub.wait(api, without=old)
     return hub
 
