@@ -28,7 +28,8 @@ class Informer:
     """The objects at ``path``, kept current by list and watch.
 
     ``items`` maps (namespace, name) to the raw object; it is a cache and may be stale: ``age()`` says by how much.
-    Callbacks run in order, get ("ADDED" | "MODIFIED" | "DELETED", object), and must not block.
+    Callbacks run in order, get ("ADDED" | "MODIFIED" | "DELETED", object), and must not block; one that raises is
+    logged, and misses that change only. An object that was replaced by one of the same name is DELETED, then ADDED.
     """
 
     def __init__(self, api: KubeApi, path: str, **query: Any) -> None:
@@ -97,13 +98,13 @@ class Informer:
             if not metadata.get("continue"):
                 break
             query["continue"] = metadata["continue"]
-        for key in list(self.items.keys() - found.keys()):
-            await self._deliver("DELETED", self.items[key])
+        for key, known in list(self.items.items()):
+            if key not in found or _uid(found[key]) != _uid(known):
+                await self._deliver("DELETED", known)
         for key, item in found.items():
-            known = self.items.get(key)
-            if known is None:
+            if key not in self.items:
                 await self._deliver("ADDED", item)
-            elif _version(known) != _version(item):
+            elif _version(self.items[key]) != _version(item):
                 await self._deliver("MODIFIED", item)
         self._mark_fresh()
         self.synced.set()
@@ -124,9 +125,12 @@ class Informer:
         else:
             self.items[_key(item)] = item
         for callback in self._callbacks:
-            result = callback(kind, item)
-            if result is not None:
-                await result
+            try:
+                result = callback(kind, item)
+                if result is not None:
+                    await result
+            except Exception:
+                log.exception("informer callback failed path=%s kind=%s object=%s", self._path, kind, _key(item))
 
     def _mark_fresh(self) -> None:
         self._fresh_at = time.monotonic()
@@ -135,6 +139,10 @@ class Informer:
 def _key(item: Raw) -> Key:
     metadata = item.get("metadata") or {}
     return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def _uid(item: Raw) -> str:
+    return str((item.get("metadata") or {}).get("uid") or "")
 
 
 def _version(item: Raw) -> str:
