@@ -67,6 +67,8 @@ class ContainerRunner:
         waits_for = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
         self._changed = changed
         self.running: process.Started | None = None
+        # True once a process was started, which may have left others behind.
+        self.has_executed = False
         self.environment: dict[str, str] = {}
         self.working_directory = Path("/")
         self.record = Container(name=spec["name"], image=spec["image"], state=Waiting(waits_for))
@@ -176,7 +178,8 @@ class ContainerRunner:
             for task in beside:
                 task.cancel()
         self.running = None
-        await asyncio.to_thread(process.kill_rest, self._mark)
+        if self.has_executed:
+            await asyncio.to_thread(process.kill_rest, self._mark)
         return Terminated(code, started_at, timestamp())
 
     @property
@@ -236,6 +239,8 @@ class ContainerRunner:
         if not directory.is_dir():
             directory = Path(self.environment["HOME"])
         lab = self._host.paths.directory
+        # Before the start: whoever is cancelled during it has a process all the same.
+        self.has_executed = True
         return await process.start(words, mark=self._mark, env=self.environment, cwd=directory, log=log, lab=lab)
 
     async def hook(self, name: str, log: Path) -> None:

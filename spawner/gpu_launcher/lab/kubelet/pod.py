@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # Between two attempts to mount what is not there yet.
 _MOUNT_RETRY_S = 1.0
-# After this long without its disks a kubelet says so, and says it again.
+# After this long without its disks a kubelet says so, and every time that it has waited as long again.
 _MOUNT_COMPLAINT_S = 123.0
 _DEFAULT_GRACE_S = 30.0
 # A pod that starts at once passes through states which nobody needs to hear of one by one.
@@ -115,7 +115,7 @@ class PodWorker:
             life.cancel()
             publisher.cancel()
             self._kill()
-            await asyncio.to_thread(process.kill_rest, self.uid)
+            await self._kill_rest()
             self._release()
             self._volumes.remove()
             if self._ip:
@@ -146,7 +146,7 @@ class PodWorker:
             self._evict(str(problems.exceptions[0]))
 
     async def _place(self) -> PodPlace:
-        complaint = asyncio.get_running_loop().call_later(_MOUNT_COMPLAINT_S, self._complain)
+        complaints = asyncio.create_task(self._complain())
         try:
             disks = await self._retried(self._volumes.claimed)
             for name, volume in disks.items():
@@ -166,7 +166,7 @@ class PodWorker:
             finally:
                 self._ip = ip
         finally:
-            complaint.cancel()
+            complaints.cancel()
         self._dirty.set()
         return PodPlace(self._ip, self._directory, mounted)
 
@@ -178,10 +178,12 @@ class PodWorker:
                 self._host.events.pod(self.pod, "FailedMount", f"MountVolume.SetUp failed: {error}", warning=True)
                 await asyncio.sleep(_MOUNT_RETRY_S)
 
-    def _complain(self) -> None:
+    async def _complain(self) -> None:
         names = ", ".join(item["name"] for item in self.pod["spec"].get("volumes") or ())
         text = f"Unable to attach or mount volumes: unmounted volumes=[{names}]: timed out waiting for the condition"
-        self._host.events.pod(self.pod, "FailedMount", text, warning=True)
+        while True:
+            await asyncio.sleep(_MOUNT_COMPLAINT_S)
+            self._host.events.pod(self.pod, "FailedMount", text, warning=True)
 
     def _fault(self, fault: PodFaultKind) -> bool:
         return self._host.faults.pod(fault, self.pod["metadata"]["name"], self.images)
@@ -252,7 +254,7 @@ class PodWorker:
         if pending:
             self._kill()
             # A hook that still runs is no reason to live longer.
-            await asyncio.to_thread(process.kill_rest, self.uid)
+            await self._kill_rest()
         await asyncio.gather(*stops)
 
     async def _stop_one(self, runner: ContainerRunner, *, hooks: bool) -> None:
@@ -270,6 +272,11 @@ class PodWorker:
         for runner in (*self._init, *self._main):
             if runner.running is not None:
                 runner.running.signal(signal.SIGKILL)
+
+    async def _kill_rest(self) -> None:
+        """Kill what the pod's processes left behind; a pod without any, as one of stubs, spares the search."""
+        if any(runner.has_executed for runner in (*self._init, *self._main)):
+            await asyncio.to_thread(process.kill_rest, self.uid)
 
     def _release(self) -> None:
         """Unmount: the disks are free to be detached."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gpu_launcher.cluster.api import KubeApi
@@ -79,8 +80,8 @@ class _Kubelets:
         nodes.subscribe(self._on_node)
         pods.subscribe(self._on_pod)
         self._tasks.create_task(self._host.events.run())
-        self._tasks.create_task(self._watch_faults())
-        self._tasks.create_task(self._watch_disks())
+        self._tasks.create_task(self._every(_FAULTS_S, self._watch_faults))
+        self._tasks.create_task(self._every(_WEIGH_S, self._watch_disks))
         for informer in (attachments, nodes, pods):
             self._tasks.create_task(informer.run())
             await informer.synced.wait()
@@ -153,7 +154,7 @@ class _Kubelets:
         """Pods that KWOK plays bring their images to the node too: that is what a pre-puller is for."""
         for container in (*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]):
             if not node.has_image(container["image"]):
-                self._tasks.create_task(self._pull(node, container["image"]))
+                self._tasks.create_task(self._guarded(self._pull(node, container["image"]), f"pull on {node.name}"))
 
     async def _pull(self, node: Node, image: str) -> None:
         try:
@@ -162,19 +163,20 @@ class _Kubelets:
             log.info("image does not fit node=%s image=%s: %s", node.name, image, problem)
 
     async def _watch_faults(self) -> None:
-        while True:
-            await asyncio.sleep(_FAULTS_S)
-            for worker in list(self._workers.values()):
-                worker.evict_if_told()
+        for worker in list(self._workers.values()):
+            worker.evict_if_told()
 
     async def _watch_disks(self) -> None:
-        while True:
-            await asyncio.sleep(_WEIGH_S)
-            for node, _ in list(self._nodes.values()):
-                node.pods_bytes = sum([await worker.weigh() for worker in self._on(node.name)])
+        for node, _ in list(self._nodes.values()):
+            node.pods_bytes = sum([await worker.weigh() for worker in self._on(node.name)])
 
-    async def _guarded(self, work: Any, what: str) -> None:
-        """A defect in one node's task is logged; the others go on."""
+    async def _every(self, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await self._guarded(look(), look.__name__)
+
+    async def _guarded(self, work: Awaitable[None], what: str) -> None:
+        """A defect in one task is logged; the others, and the lab, go on."""
         try:
             await work
         except Exception:
