@@ -237,7 +237,7 @@ def _run(
 ) -> int:
     # Killed with us: a build that lives on would write the same files as the next one, which finds the lock free.
     running = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=output, stderr=output, preexec_fn=process.die_with_parent
+        command, cwd=cwd, env=environment, stdout=output, stderr=output, preexec_fn=process.die_with_parent()
     )
     try:
         while True:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -217,7 +216,7 @@ async def _launch(
                 stderr=output,
                 cwd=paths.directory,
                 start_new_session=True,
-                preexec_fn=partial(process.die_with_parent, signal.SIGTERM) if bound else None,
+                preexec_fn=process.die_with_parent(signal.SIGTERM) if bound else None,
             )
         # Until the supervisor has said who it is, nobody else may find this directory free.
         try:

@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,20 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _VANISH_S = 5.0
 
 
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Ask the kernel for ``signal_number`` when the thread that started this process ends, however it ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+def die_with_parent(signal_number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """What a process that we start must do first: ``signal_number`` ends it when its starter ends, however that ends.
+
+    To be called by the starter, for ``preexec_fn``. The starter is the thread, as far as the kernel is concerned.
+    """
+    starter = os.getpid()
+
+    def bind() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+        # It may have ended before the kernel was told; then no signal would ever come.
+        if os.getppid() != starter:
+            os.kill(os.getpid(), signal_number)
+
+    return bind
 
 
 @dataclass(slots=True)
@@ -81,7 +92,7 @@ async def start(
             cwd=cwd,
             env={**env, MARKER: str(lab)},
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent(),
         )
     return Child(name or log.stem, log, process)
 

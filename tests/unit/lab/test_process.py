@@ -65,7 +65,7 @@ def test_a_process_dies_with_the_one_that_started_it() -> None:
     reading, writing = os.pipe()
     parent = os.fork()
     if parent == 0:
-        started = subprocess.Popen(["sleep", "60"], preexec_fn=process.die_with_parent)
+        started = subprocess.Popen(["sleep", "60"], preexec_fn=process.die_with_parent())
         os.write(writing, str(started.pid).encode())
         os._exit(0)
     os.waitpid(parent, 0)
@@ -76,6 +76,17 @@ def test_a_process_dies_with_the_one_that_started_it() -> None:
     while process.start_time(child) is not None and time.monotonic() < deadline:
         time.sleep(0.001)
     assert process.start_time(child) is None
+
+
+def test_a_process_whose_starter_is_gone_already_ends_before_it_runs(tmp_path: Path) -> None:
+    first = process.die_with_parent()
+    between = os.fork()
+    if between == 0:
+        # As seen by this process's child, the process that said `first` is not its parent any more.
+        started = subprocess.Popen(["touch", str(tmp_path / "ran")], preexec_fn=first)
+        os._exit(0 if started.wait() == -signal.SIGKILL else 1)
+    assert os.waitpid(between, 0)[1] == 0
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_pid_and_its_start_time_name_one_process() -> None:
