@@ -138,7 +138,7 @@ def no_gpu_terms(dialect: Dialect) -> tuple[Expression, ...]:
 def capacity_terms(dialect: Dialect, capacity: Capacity) -> tuple[Expression, ...] | None:
     """Return expressions for a way of buying; None if the dialect cannot say it.
 
-    Spot and on-demand are one expression, so that Karpenter itself falls back from one to the other.
+    Spot-first is one expression, so that Karpenter itself takes what is reserved, then spot, then on-demand.
     """
     if dialect is Dialect.GKE:
         spot = {"key": "cloud.google.com/gke-spot", "values": ["true"]}
@@ -147,7 +147,11 @@ def capacity_terms(dialect: Dialect, capacity: Capacity) -> tuple[Expression, ..
     if capacity is Capacity.ON_DEMAND:
         # Not "In [on-demand]": that would leave capacity which is already paid for, the reserved, standing.
         return ({"key": CAPACITY_TYPE, "operator": "NotIn", "values": ["spot"]},)
-    values = {Capacity.SPOT_FIRST: ("spot", "on-demand"), Capacity.SPOT: ("spot",), Capacity.RESERVED: ("reserved",)}
+    values = {
+        Capacity.SPOT_FIRST: ("spot", "on-demand", "reserved"),
+        Capacity.SPOT: ("spot",),
+        Capacity.RESERVED: ("reserved",),
+    }
     return (in_values(CAPACITY_TYPE, *values[capacity]),)
 
 

@@ -84,7 +84,7 @@ def test_a_session_without_a_gpu_stays_off_gpu_nodes() -> None:
     ("capacity", "operator", "values"),
     [
         (Capacity.ON_DEMAND, "NotIn", ["spot"]),
-        (Capacity.SPOT_FIRST, "In", ["spot", "on-demand"]),
+        (Capacity.SPOT_FIRST, "In", ["spot", "on-demand", "reserved"]),
         (Capacity.SPOT, "In", ["spot"]),
         (Capacity.RESERVED, "In", ["reserved"]),
     ],
