@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from gpu_launcher.domain.usage import Person
 from gpu_launcher.hub.form import cards_of, render
 from gpu_launcher.hub.offers import offers_of
-from gpu_launcher.planning.options import parse_options
+from gpu_launcher.planning.options import LONGEST_UNLISTED
 from spawners import DOCUMENT, Build
 
 HOSTILE = "</script><script>alert(1)</script>{{ 7*7 }}\"'><img src=x onerror=alert(1)>"
@@ -42,7 +42,10 @@ async def test_o7_profiles_of_other_groups_are_not_shown(build: Build) -> None:
 async def test_c4_an_unavailable_profile_is_shown_with_its_reason_and_cannot_be_picked(build: Build) -> None:
     radio = radios(await page(build()))["never"]
     assert radio.has_attr("disabled")
-    assert "unavailable: no type has gpu name a100" in radio.find_parent(class_="card").get_text()
+    card = radio.find_parent(class_="card")
+    assert "no type has gpu name a100" in card.details.extract().get_text()
+    assert "unavailable: no machine of this cluster can run this profile" in card.get_text()
+    assert "no type" not in card.get_text(), "an admin's words are in the details only"
 
 
 async def test_each_card_says_what_a_session_gets_and_costs(build: Build) -> None:
@@ -103,11 +106,39 @@ async def test_o6_a_saved_choice_that_is_gone_is_said(build: Build, saved: Any) 
     assert "gone" not in soup.get_text()
 
 
-@pytest.mark.parametrize("saved", [{"profile": "a100"}, {"profile": "never"}])
-def test_a_saved_choice_that_cannot_be_had_leaves_the_first_that_can(saved: Any) -> None:
-    offers = offers_of(DOCUMENT)
-    request: Any = parse_options(saved, offers.settings.profiles, from_saved=True)
-    assert [card.id for card in cards_of(offers, Person("ada"), request) if card.checked] == ["cpu"]
+def default_is(profile: str) -> dict[str, Any]:
+    return DOCUMENT | {"profiles": [one | {"default": one["id"] == profile} for one in DOCUMENT["profiles"]]}
+
+
+@pytest.mark.parametrize("default", ["cpu", "a100", "never"])
+@pytest.mark.parametrize("saved", ["gone", "a100", "never"])
+async def test_o6_a_saved_profile_that_cannot_be_had_is_another_one_on_the_page_and_at_the_start(
+    build: Build, saved: str, default: str
+) -> None:
+    spawner = build(document=default_is(default))
+    spawner.orm_spawner.user_options = {"profile": saved}
+    spawner.handler = None
+    spawner.user_options = {"profile": saved}
+    soup = await page(spawner)
+    checked = [name for name, radio in radios(soup).items() if radio.has_attr("checked")]
+    notice = soup.select_one("[role=status]")
+    assert notice is not None
+    assert notice.get_text() == 'The profile of your last start is not available any more; "CPU" starts instead.'
+    await spawner._run_apply_user_options(spawner.user_options)
+    assert spawner.plan is not None
+    assert [spawner.plan.profile_id] == checked == ["cpu"]
+    assert spawner.notice == notice.get_text()
+
+
+def test_an_image_of_ones_own_is_asked_for_with_the_admins_hint() -> None:
+    profile = {"id": "x", "display_name": "X", "gpu": {"name": "t4"}, "unlisted_image_pattern": "quay\\.io/.+"}
+    hint = "any image of quay.io <b>"
+    cards = cards_of(offers_of({"profiles": [profile | {"unlisted_image_hint": hint}]}), Person("ada"), None)
+    field = BeautifulSoup(render(cards), "html.parser").select_one("input[type=text]")
+    assert field is not None
+    assert field["maxlength"] == str(LONGEST_UNLISTED)
+    assert field.parent is not None
+    assert hint in field.parent.get_text()
 
 
 def hostile_document() -> dict[str, Any]:

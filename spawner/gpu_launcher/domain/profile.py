@@ -13,7 +13,7 @@ class Capacity(StrEnum):
     ON_DEMAND = "on-demand"
     """Anything that is not spot; capacity that is already reserved comes first."""
     SPOT_FIRST = "spot-first"
-    """Spot where there is any, else on-demand."""
+    """Spot where there is any, else on-demand; capacity that is already reserved comes before both."""
     SPOT = "spot"
     """Spot or nothing."""
     RESERVED = "reserved"
@@ -84,7 +84,8 @@ class Profile:
     """One card on the spawn page. ``gpu`` None is a CPU profile; ``groups`` empty admits everybody.
 
     ``spot_choice`` lets the user tick spot, which turns on-demand into spot-first for that session.
-    ``scratch`` is the disk, in bytes, that a session must at least have. ``instance_types`` empty allows all.
+    ``unlisted_image_hint`` says in a user's words what the pattern allows. ``scratch`` is the disk, in bytes, that a
+    session must at least have. ``instance_types`` empty allows all.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Profile:
     spot_choice: bool = False
     images: tuple[Image, ...] = ()
     unlisted_image_pattern: str | None = None
+    unlisted_image_hint: str = ""
     size: Size = field(default_factory=Size)
     scratch: int = 0
     runtime_class: str | None = None

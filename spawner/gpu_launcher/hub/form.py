@@ -20,7 +20,7 @@ from gpu_launcher.explain.prices import dollars, pool_price
 from gpu_launcher.explain.wait import cold_start, in_words
 from gpu_launcher.hub import profile_list
 from gpu_launcher.hub.offers import Offer, Offers
-from gpu_launcher.planning.options import parse_options
+from gpu_launcher.planning.options import LONGEST_UNLISTED, parse_options
 
 _MACHINES_SHOWN = 6
 
@@ -47,7 +47,8 @@ class Card:
     unavailable: str
     machines: str
     images: tuple[Choice, ...]
-    unlisted_pattern: str
+    unlisted_images: bool
+    unlisted_hint: str
     unlisted_image: str
     gpus: int
     gpus_least: int
@@ -60,9 +61,7 @@ class Card:
     @property
     def choices(self) -> bool:
         """Whether there is anything to choose besides the profile itself."""
-        return bool(
-            len(self.images) > 1 or self.unlisted_pattern or self.gpus_most > self.gpus_least or self.spot_words
-        )
+        return bool(len(self.images) > 1 or self.unlisted_images or self.gpus_most > self.gpus_least or self.spot_words)
 
 
 async def options_form(spawner: Any) -> str:
@@ -75,7 +74,8 @@ async def options_form(spawner: Any) -> str:
         rendered: str = spawner._render_options_form(profile_list.published(offers.open_to(person)))
         return rendered
     saved = spawner.user_options or None
-    request = parse_options(saved, offers.settings.profiles, from_saved=True)
+    possible = offers.possible_for(person)
+    request = parse_options(saved, offers.settings.profiles, from_saved=True, listed=possible)
     return render(
         cards_of(offers, person, request if isinstance(request, StartRequest) else None),
         notices=[request.notice] if saved and isinstance(request, StartRequest) and request.notice else [],
@@ -91,6 +91,7 @@ def render(cards: Iterable[Card], *, notices: Iterable[str] = (), usage: str = "
         notices=tuple(notices),
         usage=usage,
         home_url=home_url,
+        longest_unlisted=LONGEST_UNLISTED,
         # Our own files, which hold no value of anybody: they are not to be escaped.
         style=Markup(_static("options_form.css")),  # noqa: S704
         script=Markup(_static("options_form.js")),  # noqa: S704
@@ -103,7 +104,7 @@ def cards_of(offers: Offers, person: Person, request: StartRequest | None) -> tu
     Otherwise the first that can be had is checked, so that the page's button always starts something that exists.
     """
     shown = offers.open_to(person)
-    possible = [offer.profile.id for offer in shown if not isinstance(offer.pool, NoPool)]
+    possible = offers.possible_for(person)
     wanted = request.profile_id if request else None
     checked = wanted if wanted in possible else next(iter(possible), None)
     return tuple(_card(offer, offers, request, checked == offer.profile.id) for offer in shown)
@@ -132,7 +133,8 @@ def _card(offer: Offer, offers: Offers, request: StartRequest | None, checked: b
         unavailable=pool.message if isinstance(pool, NoPool) else "",
         machines=_machines(pool),
         images=tuple(Choice(each.id, each.display_name, each == image) for each in profile.images),
-        unlisted_pattern=profile.unlisted_image_pattern or "",
+        unlisted_images=profile.unlisted_image_pattern is not None,
+        unlisted_hint=profile.unlisted_image_hint,
         unlisted_image=picked.image_reference or "",
         gpus=picked.gpus or (gpu.count if gpu else 0),
         gpus_least=gpu.count if gpu else 0,

@@ -37,6 +37,10 @@ class Offers:
         """Return the offers that the person may see, in order."""
         return tuple(offer for offer in self.by_id.values() if entitled(offer.profile, person))
 
+    def possible_for(self, person: Person) -> tuple[str, ...]:
+        """Return the ids of the profiles that the person can start: open to them, and served by some machine."""
+        return tuple(offer.profile.id for offer in self.open_to(person) if isinstance(offer.pool, SlotPool))
+
 
 def offers_of(document: Mapping[str, Any]) -> Offers:
     """Return the offers of a configuration document; each different document is compiled once.

@@ -42,7 +42,7 @@ def _images(profile: Profile) -> dict[str, Any] | None:
             "enabled": True,
             "display_name": "Another image",
             "validation_regex": f"^(?:{profile.unlisted_image_pattern})$",
-            "validation_message": "This image is not allowed here.",
+            "validation_message": f"This image is not allowed here. {profile.unlisted_image_hint}".rstrip(),
         }
     return option
 

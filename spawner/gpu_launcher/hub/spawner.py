@@ -173,7 +173,7 @@ class GpuSpawner(QuietCreation):
             user_options,
             self.offers.settings.profiles,
             from_saved=not self._options_given,
-            listed=[offer.profile.id for offer in self.offers.open_to(self.person)],
+            listed=self.offers.possible_for(self.person),
         ))  # fmt: skip
         await self._start_watching_pods()
         plan = self._accepted(self._decide(request))

@@ -20,6 +20,9 @@ _MOST_VALUES = 1000
 _DEEPEST = 8
 _LONGEST_TEXT = 4096
 
+LONGEST_UNLISTED = 255
+"""Most characters of a user's own image. It meets an admin's regular expression in the hub's event loop."""
+
 _COUNT = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 _YES = frozenset({"on", "true", "1", "yes"})
@@ -53,20 +56,17 @@ def parse_options(
 
     None and an object without a profile pick the default profile. *from_saved* says that the options were not sent with
     this start but remembered: then what is gone (a profile, an image, a GPU count) falls back to the default, and the
-    request's ``notice`` says so. *profiles* must hold a default. *listed* are the ids that a refusal may name as the
-    person's choices; None names them all.
+    request's ``notice`` says so. *profiles* must hold a default. *listed* are the ids that the person can start: only
+    these are named, and fallen back to; None is all.
     """
     try:
         _bounded(raw)
         if raw is not None and not isinstance(raw, dict):
             raise _Bad(RefusalReason.INVALID_OPTIONS, "The options of a start must be an object of names and values.")
         fields = raw or {}
-        try:
+        if not from_saved:
             return _request(fields, profiles, listed)
-        except _Bad:
-            if not from_saved:
-                raise
-            return _fallback(fields, profiles)
+        return _remembered(fields, profiles, [one for one in profiles if listed is None or one.id in listed])
     except _Bad as bad:
         return bad.refusal
 
@@ -112,16 +112,34 @@ def _request(
     )
 
 
-def _fallback(raw: Mapping[object, object], profiles: Sequence[Profile]) -> StartRequest:
-    """The nearest request that still is possible: the same profile with its defaults, else the default profile."""
+def _remembered(raw: Mapping[object, object], profiles: Sequence[Profile], possible: Sequence[Profile]) -> StartRequest:
+    """The request itself where the person can start it, else the nearest that they can."""
     try:
-        profile = _profile(_one(raw.get("profile"), "profile"), profiles)
-        gone = f'Some choices of your last start are not available any more; "{profile.display_name}" starts as usual.'
+        request = _request(raw, profiles)
     except _Bad:
-        profile = default_profile(tuple(profiles))
+        return _fallback(raw, profiles, possible)
+    # Nothing chosen is the default profile, also where it is closed to the person: that start is refused, not moved.
+    if not raw.get("profile") or any(one.id == request.profile_id for one in possible):
+        return request
+    return _fallback(raw, profiles, possible)
+
+
+def _fallback(raw: Mapping[object, object], profiles: Sequence[Profile], possible: Sequence[Profile]) -> StartRequest:
+    """The same profile with its defaults, else the default profile, else the first; a closed one is never named."""
+    if not possible:
+        raise _Bad(RefusalReason.NOT_ENTITLED, "There is no profile that you can start. Ask an admin for access.")
+    default = default_profile(tuple(profiles))
+    try:
+        saved = _profile(_one(raw.get("profile"), "profile"), profiles)
+    except _Bad:
+        saved = None
+    profile = next((one for one in (saved, default) if one and one in possible), possible[0])
+    if profile is saved:
+        gone = f'Some choices of your last start are not available any more; "{profile.display_name}" starts as usual.'
+    else:
         gone = f'The profile of your last start is not available any more; "{profile.display_name}" starts instead.'
     ignored = len(raw) - ("profile" in raw)
-    return replace(_request({"profile": profile.id}, profiles), ignored_keys=ignored, notice=gone)
+    return replace(_request({"profile": profile.id}, possible), ignored_keys=ignored, notice=gone)
 
 
 def _profile(value: object, profiles: Sequence[Profile], listed: Sequence[str] | None = None) -> Profile:
@@ -202,12 +220,11 @@ def _unlisted(reference: str, profile: Profile) -> str:
     pattern = profile.unlisted_image_pattern
     if pattern is None:
         raise _Bad(RefusalReason.UNKNOWN_IMAGE, "This profile offers its listed images only.")
-    if not is_image_reference(reference):
+    if len(reference) > LONGEST_UNLISTED or not is_image_reference(reference):
         raise _Bad(RefusalReason.UNKNOWN_IMAGE, "This is not the name of an image, such as quay.io/team/image:tag.")
     if not re.fullmatch(pattern, reference):
-        raise _Bad(
-            RefusalReason.UNKNOWN_IMAGE, f"This image is not allowed here. Allowed are images that match {pattern}"
-        )
+        allowed = profile.unlisted_image_hint or f"images that match {pattern}"
+        raise _Bad(RefusalReason.UNKNOWN_IMAGE, f"This image is not allowed here. Allowed: {allowed}")
     return reference
 
 

@@ -11,6 +11,7 @@ from gpu_launcher.domain.duration import format_duration, parse_duration
 from gpu_launcher.domain.image_reference import is_image_reference
 from gpu_launcher.domain.policy import Mode
 from gpu_launcher.domain.quantity import MIB, format_bytes, format_cpu, parse_bytes, parse_cpu
+from gpu_launcher.settings.patterns import repeats_what_varies
 
 _CPU_SCHEMA: dict[str, Any] = {"type": ["string", "integer"], "pattern": r"^[0-9]+(\.[0-9]+)?m?$", "minimum": 0}
 _BYTES_SCHEMA: dict[str, Any] = {
@@ -129,6 +130,12 @@ def _pattern(value: str) -> str:
         re.compile(value)
     except (re.error, RecursionError) as error:
         raise ValueError(f"is not a regular expression ({error}); write one such as quay\\.io/team/.+") from None
+    if repeats_what_varies(value):
+        # It runs on users' text in the hub's event loop: 27 characters took ([a-z]+)+:b six seconds.
+        raise ValueError(
+            "repeats a group that itself holds a repeat, ? or |, which can take for ever to match; write it without, "
+            r"such as quay\.io/team/[a-z0-9./-]+:.+"
+        )
     return value
 
 

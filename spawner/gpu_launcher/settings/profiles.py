@@ -90,8 +90,8 @@ class Image(Part):
     size: Bytes | None = None
     """Unpacked size on disk, in bytes. Without it neither the wait nor the disk can be judged."""
     session_extension: bool = False
-    """Whether the image holds the launcher's session extension, which from a later version on saves work when spot
-    capacity is taken back."""
+    """Whether the image holds the launcher's session extension. There is none in this version, and nothing saves work
+    when spot capacity is taken back; leave it `false`."""
 
     def value(self) -> profile.Image:
         """Return the domain value."""
@@ -182,8 +182,8 @@ class Profile(Part):
     """The GPUs. Leave it out for a profile without one."""
     capacity: Capacity = Field(default=Capacity.ON_DEMAND, strict=False)
     """How the machine is bought: `on-demand` is anything that is not spot, so reserved capacity first; `spot-first`
-    falls back to on-demand; `spot` and `reserved` are exactly that. Spot machines may be taken back with two minutes'
-    notice."""
+    takes spot where there is any, else on-demand, and reserved capacity before both; `spot` and `reserved` are exactly
+    that. Spot machines may be taken back with two minutes' notice."""
     spot_choice: bool = False
     """Whether users may tick spot on an on-demand profile, which makes that session `spot-first`: cheaper, and it may
     end with two minutes' notice."""
@@ -191,7 +191,9 @@ class Profile(Part):
     """Images to pick from, the default first. Without any the hub's image is used."""
     unlisted_image_pattern: Pattern | None = None
     """A regular expression that an image of the user's own must match as a whole. Without it users have the listed
-    images only."""
+    images only. A group that is repeated must not itself vary in length: such patterns can take for ever."""
+    unlisted_image_hint: Text = ""
+    """What users read beside the field for an image of their own, such as `any image of quay.io/team`."""
     size: Size = Field(default_factory=Size)
     """Explicit amounts. A profile without a GPU states `cpu` and `memory`."""
     scratch: Bytes = 0
@@ -231,6 +233,8 @@ class Profile(Part):
     def _choice_problem(self) -> str | None:
         if self.spot_choice and self.capacity is not Capacity.ON_DEMAND:
             return f"spot_choice is for on-demand profiles, and capacity is {self.capacity}; remove one of them"
+        if self.unlisted_image_hint and self.unlisted_image_pattern is None:
+            return "unlisted_image_hint is for images that unlisted_image_pattern allows; add that, or remove the hint"
         for what, ids in (("image id", [image.id for image in self.images]), ("group", self.groups)):
             twice = sorted({one for one in ids if ids.count(one) > 1})
             if twice:
@@ -257,6 +261,7 @@ class Profile(Part):
             spot_choice=self.spot_choice,
             images=tuple(image.value() for image in self.images),
             unlisted_image_pattern=self.unlisted_image_pattern,
+            unlisted_image_hint=self.unlisted_image_hint,
             size=self.size.value(),
             scratch=self.scratch,
             runtime_class=self.runtime_class,

@@ -152,6 +152,7 @@ def test_o3_names_of_pod_fields_never_reach_the_pod(key: str) -> None:
     [
         "quay.io/team/image:tag",
         "quay.io/team/deep/er@sha256:" + "0" * 64,
+        "quay.io/team/" + "x" * 242,
     ],
 )
 def test_o4_an_unlisted_image_that_the_pattern_allows(reference: str) -> None:
@@ -174,7 +175,7 @@ def test_o4_an_unlisted_image_that_the_pattern_allows(reference: str) -> None:
         "quay.io/team/x\n",
         "quay.io/t\u0435am/x",  # a Cyrillic letter
         "quay.io/team/{0.__class__}",
-        "quay.io/team/" + "x" * 600,
+        "quay.io/team/" + "x" * 243,
         "quay.io/team/x:latest;rm",
         "QUAY.io/team/x",
     ],
@@ -183,6 +184,13 @@ def test_o4_tricks_around_the_pattern_are_refused(reference: str) -> None:
     refusal = _refused({"profile": "a10g", "image_unlisted": reference})
     assert refusal.reason is RefusalReason.UNKNOWN_IMAGE
     assert reference not in refusal.message
+
+
+def test_o4_a_refused_image_is_answered_with_the_admins_hint() -> None:
+    profile = gpu_profile("t4", unlisted_image_pattern="quay.+", unlisted_image_hint="images of quay.io")
+    refusal = parse_options({"image_unlisted": "evil.org/x"}, (profile,))
+    assert isinstance(refusal, Refusal)
+    assert refusal.message == "This image is not allowed here. Allowed: images of quay.io"
 
 
 def test_o4_without_a_pattern_there_are_no_unlisted_images() -> None:
@@ -216,6 +224,35 @@ def test_o6_saved_options_of_a_removed_profile_start_the_default_and_say_so() ->
     assert (request.profile_id, request.image_id, request.ignored_keys) == ("cpu", None, 1)
     assert request.notice == 'The profile of your last start is not available any more; "CPU" starts instead.'
     assert _refused({"profile": "gone"}).reason is RefusalReason.UNKNOWN_PROFILE
+
+
+@pytest.mark.parametrize(
+    ("saved", "listed", "profile"),
+    [
+        ({"profile": "gone"}, ["cpu", "t4"], "cpu"),
+        ({"profile": "gone"}, ["t4", "pairs"], "t4"),
+        ({"profile": "a10g"}, ["t4"], "t4"),
+        ({"profile": "a10g", "image": "gone"}, ["t4"], "t4"),
+        ({"image": "gone"}, ["t4"], "t4"),
+    ],
+)
+def test_o6_saved_options_fall_back_to_what_is_open_and_name_nothing_else(
+    saved: dict[str, Any], listed: list[str], profile: str
+) -> None:
+    request = _parsed(saved, from_saved=True, listed=listed)
+    assert request.profile_id == profile
+    (name,) = [one.display_name for one in PROFILES if one.id == profile]
+    assert request.notice == f'The profile of your last start is not available any more; "{name}" starts instead.'
+
+
+def test_o6_nothing_chosen_is_the_default_also_where_it_is_closed() -> None:
+    assert _parsed({}, from_saved=True, listed=["t4"]) == StartRequest("cpu")
+
+
+def test_o6_saved_options_of_somebody_to_whom_nothing_is_open() -> None:
+    refusal = _refused({"profile": "a10g"}, from_saved=True, listed=[])
+    assert (refusal.reason, refusal.status) == (RefusalReason.NOT_ENTITLED, 403)
+    assert "A10G" not in refusal.message
 
 
 @pytest.mark.parametrize("stale", [{"image": "gone"}, {"gpus": 8}, {"image_unlisted": "evil.org/x"}])
