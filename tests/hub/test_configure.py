@@ -67,6 +67,11 @@ def test_c4_an_impossible_profile_starts_the_hub_with_a_warning(caplog: pytest.L
     assert any("profile=cpu pool=" in record.getMessage() for record in caplog.records)
 
 
+def test_a_price_of_an_unknown_machine_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    configure(Config(), prices={"overrides": {"g5.xlrge": 1.0}})
+    assert "document warning=unknown_type: prices.overrides: g5.xlrge" in caplog.text
+
+
 @pytest.mark.parametrize("section", ["KubeSpawner", "GpuSpawner"])
 def test_c12_a_profile_list_beside_ours_is_an_error_that_names_both(section: str) -> None:
     c = Config()

@@ -22,8 +22,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print the report and return the exit code: 0 fine, 1 with errors, 2 for a configuration that is not valid."""
-    from gpu_launcher.explain.lint import lint
-    from gpu_launcher.explain.report import as_data, as_text
+    from gpu_launcher.explain.lint import document_findings, lint
+    from gpu_launcher.explain.report import as_data, as_text, findings_data
     from gpu_launcher.settings.catalogue import load_catalogue
     from gpu_launcher.settings.load import SettingsError, load_settings
 
@@ -32,10 +32,13 @@ def run(args: argparse.Namespace) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    reports = lint(settings.profiles, load_catalogue(), settings.cluster, settings.prices, settings.limits)
+    catalogue = load_catalogue()
+    reports = lint(settings.profiles, catalogue, settings.cluster, settings.prices, settings.limits)
+    findings = document_findings(catalogue, settings.cluster, settings.prices)
     failed = any(report.failed for report in reports)
     if args.json:
-        print(json.dumps({"version": 1, "config_hash": settings.hash, "ok": not failed, "profiles": as_data(reports)}))
+        data = {"profiles": as_data(reports), "findings": findings_data(findings)}
+        print(json.dumps({"version": 1, "config_hash": settings.hash, "ok": not failed, **data}))
     else:
-        print(as_text(reports))
+        print(as_text(reports, findings))
     return 1 if failed else 0

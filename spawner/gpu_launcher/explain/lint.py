@@ -19,7 +19,8 @@ from gpu_launcher.explain.prices import SlotPrice, priced, slot_price
 from gpu_launcher.explain.wait import ColdStart, cold_start, in_words, shortening
 from gpu_launcher.planning.dialects import LABELS, checkable
 from gpu_launcher.planning.matching import Types, gib, wanted_name
-from gpu_launcher.planning.pools import checkable_types, pools_for
+from gpu_launcher.planning.pools import base_id, checkable_types, pools_for
+from gpu_launcher.planning.sizing import image_bytes
 
 
 class Level(StrEnum):
@@ -76,12 +77,38 @@ def lint(
     prices = prices or Prices()
     catalogue = priced(catalogue, prices)
     pools = pools_for(profiles, catalogue, policy)
-    return tuple(_report(one, pools[one.id], catalogue, policy, prices, limits or Limits()) for one in profiles)
+    bases = {one.id: base_id(one, catalogue, policy) for one in profiles}
+    beside = {one.id: [other for other in profiles if bases[other.id] == bases[one.id]] for one in profiles}
+    return tuple(
+        _report(one, pools[one.id], beside[one.id], catalogue, policy, prices, limits or Limits()) for one in profiles
+    )
+
+
+def document_findings(catalogue: Types, policy: ClusterPolicy, prices: Prices) -> tuple[Finding, ...]:
+    """Return what is wrong with the document outside its profiles."""
+    if not LABELS[policy.dialect].catalogue:
+        return ()
+    names = [kind.name for kind in catalogue]
+    return tuple(
+        Finding(
+            Level.WARNING,
+            "unknown_type",
+            f"prices.overrides: {name} is not in the table of machines and changes nothing{_nearest(name, names)}",
+        )
+        for name in prices.overrides
+        if name not in names
+    )
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = get_close_matches(name, names, n=1)
+    return f"; nearest: {close[0]}" if close else ""
 
 
 def _report(
     profile: Profile,
     found: SlotPool | NoPool,
+    beside: Sequence[Profile],
     catalogue: Types,
     policy: ClusterPolicy,
     prices: Prices,
@@ -93,6 +120,7 @@ def _report(
     findings = [_impossible(profile, found, catalogue, policy)] if isinstance(found, NoPool) else []
     findings += _selector_findings(profile, catalogue, policy)
     findings += _image_findings(profile)
+    findings += _disk_findings(profile, beside)
     findings += _limit_findings(profile, limits, wait)
     findings += _default_findings(profile)
     machines: tuple[Machine, ...] = ()
@@ -148,10 +176,8 @@ def _selector_findings(profile: Profile, catalogue: Types, policy: ClusterPolicy
     names = [kind.name for kind in catalogue]
     for name in profile.instance_types if LABELS[policy.dialect].catalogue else ():
         if name not in names:
-            close = get_close_matches(name, names, n=1)
-            nearest = f"; nearest: {close[0]}" if close else ""
             left_out = " and is left out" if checkable_types(profile, catalogue, policy) else ""
-            text = f"instance_types: {name} is not in the table of machines{left_out}{nearest}"
+            text = f"instance_types: {name} is not in the table of machines{left_out}{_nearest(name, names)}"
             yield Finding(Level.WARNING, "unknown_type", text)
 
 
@@ -166,12 +192,29 @@ def _image_findings(profile: Profile) -> Iterator[Finding]:
     plain = [image.id for image in profile.images if not image.session_extension]
     if (profile.capacity.interruptible or profile.spot_choice) and (plain or not profile.images):
         which = f"image {', '.join(plain)}" if plain else "the hub's image"
-        where = "" if plain else ", on an image listed under images"
         text = (
-            f"spot machines go with two minutes' notice, and {which} has no session extension to save the work; "
-            f"install jupyterhub-gpu-launcher in it and set session_extension: true{where}"
+            f"spot machines go with two minutes' notice, and {which} has no session extension: nothing saves work "
+            "before an interruption in this version; tell users to save to their home directory as they go, or buy "
+            "on-demand"
         )
         yield Finding(Level.WARNING, "spot_without_extension", text)
+
+
+def _disk_findings(profile: Profile, beside: Sequence[Profile]) -> Iterator[Finding]:
+    """The images of other profiles on the same machines; *beside* are the profiles of the pool, this one too."""
+    # A session with a size of its own, or without a GPU, gets its disk whatever lies beside it.
+    if profile.gpu is None or profile.size.ephemeral is not None:
+        return
+    own = {image.reference for image in profile.images}
+    others = [(other.id, image) for other in beside for image in other.images if image.reference not in own]
+    taken = image_bytes(image for _, image in others)
+    if taken:
+        names = ", ".join(dict.fromkeys(f"{image.id} ({owner})" for owner, image in others if image.bytes))
+        text = (
+            f"the same machines hold images of other profiles, which leaves {gib(taken // MIB)} less disk on each: "
+            f"{names}"
+        )
+        yield Finding(Level.NOTE, "shared_disk", text)
 
 
 def _limit_findings(profile: Profile, limits: Limits, wait: ColdStart) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from textwrap import fill
 
 from gpu_launcher.domain.quantity import MIB, format_bytes, format_cpu
 from gpu_launcher.domain.resources import Resources
-from gpu_launcher.explain.lint import Level, Machine, ProfileReport
+from gpu_launcher.explain.lint import Finding, Level, Machine, ProfileReport
 from gpu_launcher.explain.prices import dollars
 from gpu_launcher.explain.wait import ColdStart, in_words
 from gpu_launcher.planning.matching import gib
@@ -16,11 +16,14 @@ from gpu_launcher.planning.matching import gib
 _TYPES_SHOWN = 6
 
 
-def as_text(reports: Sequence[ProfileReport]) -> str:
-    """Return the reports as a page of text, one block a profile and a summary at the end."""
+def as_text(reports: Sequence[ProfileReport], findings: Sequence[Finding] = ()) -> str:
+    """Return the reports as a page of text: a block for each profile, the document's findings, a summary."""
     blocks = ["\n".join(_block(report)) for report in reports]
-    errors = sum(finding.level is Level.ERROR for report in reports for finding in report.findings)
-    warnings = sum(finding.level is Level.WARNING for report in reports for finding in report.findings)
+    if findings:
+        blocks.append("\n".join(["document", *map(_worded, findings)]))
+    every = [*findings, *(finding for report in reports for finding in report.findings)]
+    errors = sum(finding.level is Level.ERROR for finding in every)
+    warnings = sum(finding.level is Level.WARNING for finding in every)
     summary = f"{_number(len(reports), 'profile')}, {_number(errors, 'error')}, {_number(warnings, 'warning')}"
     return "\n\n".join([*blocks, summary])
 
@@ -48,12 +51,15 @@ def as_data(reports: Iterable[ProfileReport]) -> list[dict[str, object]]:
                 "stages": {stage.name: stage.seconds for stage in report.cold_start.stages},
             },
             "shortening": list(report.shortening),
-            "findings": [
-                {"level": finding.level, "code": finding.code, "text": finding.text} for finding in report.findings
-            ],
+            "findings": findings_data(report.findings),
         }
         for report in reports
     ]
+
+
+def findings_data(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return findings as JSON data."""
+    return [{"level": finding.level, "code": finding.code, "text": finding.text} for finding in findings]
 
 
 def session_words(slot: Resources) -> str:
@@ -86,7 +92,11 @@ def _block(report: ProfileReport) -> Iterator[str]:
         for advice in report.shortening:
             yield _wrapped("shorter", advice)
     for finding in report.findings:
-        yield _wrapped(finding.level.upper(), finding.text)
+        yield _worded(finding)
+
+
+def _worded(finding: Finding) -> str:
+    return _wrapped(finding.level.upper(), finding.text)
 
 
 def _table(machines: Sequence[Machine]) -> Iterator[str]:

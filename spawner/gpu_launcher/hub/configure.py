@@ -10,7 +10,7 @@ from typing import Any
 
 from traitlets.log import get_logger
 
-from gpu_launcher.explain.lint import Level, lint
+from gpu_launcher.explain.lint import Finding, Level, document_findings, lint
 from gpu_launcher.explain.prices import dollars
 from gpu_launcher.explain.report import wait_words
 from gpu_launcher.hub.conflicts import refuse_second_call, refuse_second_list, spawner_is_ours
@@ -80,8 +80,10 @@ def _unthrottle(c: Any) -> None:
 
 def _report(settings: Settings) -> None:
     """Log what each profile will do, and what is wrong with it: the same words as ``gpu-launcher lint``."""
-    log = get_logger()
-    for report in lint(settings.profiles, load_catalogue(), settings.cluster, settings.prices, settings.limits):
+    log, catalogue = get_logger(), load_catalogue()
+    for finding in document_findings(catalogue, settings.cluster, settings.prices):
+        _log_finding("document", finding)
+    for report in lint(settings.profiles, catalogue, settings.cluster, settings.prices, settings.limits):
         profile = report.profile.id
         if report.pool:
             types = ",".join(machine.name for machine in report.machines[:_TYPES_LOGGED]) or "unknown"
@@ -91,9 +93,11 @@ def _report(settings: Settings) -> None:
                 profile, report.pool.id, types, usd, wait_words(report.cold_start),
             )  # fmt: skip
         for finding in report.findings:
-            warn = finding.level is not Level.NOTE
-            log.log(
-                WARNING if warn else INFO, "profile=%s %s=%s: %s", profile, finding.level, finding.code, finding.text
-            )
+            _log_finding(f"profile={profile}", finding)
         for advice in report.shortening:
             log.info("profile=%s shorter_start: %s", profile, advice)
+
+
+def _log_finding(where: str, finding: Finding) -> None:
+    level = INFO if finding.level is Level.NOTE else WARNING
+    get_logger().log(level, "%s %s=%s: %s", where, finding.level, finding.code, finding.text)

@@ -11,7 +11,7 @@ import pytest
 from gpu_launcher.domain.policy import ClusterPolicy, Dialect, Limits, Prices
 from gpu_launcher.domain.profile import Capacity, GpuRequest, Image, Profile, ProfileLimits, Size
 from gpu_launcher.domain.quantity import GIB
-from gpu_launcher.explain.lint import Level, ProfileReport, lint
+from gpu_launcher.explain.lint import Level, ProfileReport, document_findings, lint
 from gpu_launcher.explain.report import as_data, as_text
 from machines import CATALOGUE, TORCH, cpu_profile, gpu_profile
 
@@ -94,7 +94,9 @@ def test_k17_an_image_and_scratch_larger_than_the_disk() -> None:
 def test_k17_spot_without_the_session_extension_is_warned_of(changes: dict[str, Any], warned: bool) -> None:
     plain = replace(TORCH, session_extension=False)
     report = _report(gpu_profile(images=(plain,), **changes))
-    assert ("spot_without_extension" in _codes(report)) is warned
+    found = [finding for finding in report.findings if finding.code == "spot_without_extension"]
+    assert [finding.level for finding in found] == ([Level.WARNING] if warned else [])
+    assert all("nothing saves work before an interruption in this version" in finding.text for finding in found)
     assert not report.failed
     assert "spot_without_extension" not in _codes(_report(gpu_profile(images=(TORCH,), **changes)))
 
@@ -139,6 +141,31 @@ def test_findings(profile: Profile, code: str, level: Level, words: str) -> None
     (finding,) = [finding for finding in _report(profile).findings if finding.code == code]
     assert finding.level is level
     assert words in finding.text
+
+
+def test_images_of_other_profiles_on_the_same_disk_are_named() -> None:
+    huge = Image("huge", "Huge", "quay.io/team/huge:1", 40 * GIB)
+    one, other = gpu_profile(images=(TORCH,)), gpu_profile("other", "a10g", images=(TORCH, huge))
+    reports = lint([one, other, gpu_profile("t4", images=(huge,))], CATALOGUE, POLICY)
+    notes = [[finding for finding in report.findings if finding.code == "shared_disk"] for report in reports]
+    assert [len(found) for found in notes] == [1, 0, 0]
+    assert notes[0][0].level is Level.NOTE
+    assert notes[0][0].text.endswith("which leaves 40 GiB less disk on each: huge (other)")
+    sized = replace(one, size=Size(ephemeral=GIB))
+    assert "shared_disk" not in _codes(lint([sized, replace(other, size=sized.size)], CATALOGUE, POLICY)[0])
+
+
+def test_a_price_of_a_type_that_nobody_knows_is_warned_of() -> None:
+    prices = Prices(overrides={"g5.xlarge": 0.5, "g5.2xlrge": 0.6})
+    (finding,) = document_findings(CATALOGUE, POLICY, prices)
+    assert finding.level is Level.WARNING
+    assert finding.text == (
+        "prices.overrides: g5.2xlrge is not in the table of machines and changes nothing; nearest: g5.2xlarge"
+    )
+    assert document_findings(CATALOGUE, ClusterPolicy(dialect=Dialect.GKE), prices) == ()
+    text = as_text(lint([gpu_profile(images=(TORCH,))], CATALOGUE, POLICY), [finding])
+    assert "document\n  WARNING     prices.overrides: g5.2xlrge" in text
+    assert text.endswith("1 profile, 0 errors, 1 warning")
 
 
 LIMIT = "limit_too_low"
