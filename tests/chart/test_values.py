@@ -150,6 +150,53 @@ def test_a_taint_that_no_session_tolerates_is_refused(helm: Helm, taint: dict[st
     assert words in helm.refusal(POOLS, CLASS, f"nodePools.gpu.taints={json.dumps(taints)}")
 
 
+BOTH = 'nodePools={"create":true,"gpu":{"limits":{"nvidia.com/gpu":8}},"cpu":{"limits":{"cpu":8}}}'
+ON_SPOT = '[{"key":"karpenter.sh/capacity-type","operator":"In","values":["spot"]}]'
+NOT_SPOT = '[{"key":"karpenter.sh/capacity-type","operator":"NotIn","values":["spot","reserved"]}]'
+
+
+def profiles(gpu: bool = False, **changes: Any) -> str:
+    """Settings with one profile, as an argument for Helm."""
+    kind: dict[str, Any] = {"gpu": {}} if gpu else {"size": {"cpu": "2", "memory": "6Gi"}}
+    return "settings.profiles=" + json.dumps([{"id": "one", "display_name": "One", **kind, **changes}])
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ([profiles(capacity="spot")], "one wants karpenter.sh/capacity-type spot, which nodePools.cpu.requirements"),
+        ([profiles(capacity="spot-first")], "one wants karpenter.sh/capacity-type spot,"),
+        ([profiles(spot_choice=True)], "one wants karpenter.sh/capacity-type spot,"),
+        (
+            [profiles(node_selector={"kubernetes.io/arch": "arm64"})],
+            "wants kubernetes.io/arch arm64, which nodePools.cpu",
+        ),
+        ([profiles(True, node_selector={"kubernetes.io/arch": "arm64"})], "arm64, which nodePools.gpu.requirements"),
+        ([profiles(True), f"nodePools.gpu.requirements={ON_SPOT}"], "capacity-type on-demand or reserved, which"),
+        ([profiles(True, capacity="reserved"), f"nodePools.gpu.requirements={NOT_SPOT}"], "capacity-type reserved,"),
+    ],
+)
+def test_a_profile_that_its_pool_cannot_serve_is_refused(helm: Helm, items: list[str], words: str) -> None:
+    refusal = helm.refusal(BOTH, CLASS, *items)
+    assert words in refusal
+    assert "add it there, change the profile" in refusal
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [BOTH, profiles()],
+        [BOTH, profiles(True, spot_choice=True)],
+        [BOTH, profiles(capacity="reserved", node_selector={"kubernetes.io/arch": "amd64"})],
+        [BOTH, profiles(capacity="spot"), f"nodePools.cpu.requirements={ON_SPOT}"],
+        [BOTH, profiles(True), f"nodePools.gpu.requirements={NOT_SPOT}"],
+        [POOLS, profiles(capacity="spot")],
+    ],
+)
+def test_a_profile_that_its_pool_or_a_pool_of_ones_own_serves_is_not(helm: Helm, items: list[str]) -> None:
+    assert helm.template(*items, CLASS)
+
+
 def test_defaults_repeated_in_templates_are_the_settings_own() -> None:
     from gpu_launcher.domain.policy import ClusterPolicy
     from gpu_launcher.domain.quantity import parse_bytes

@@ -54,6 +54,35 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
+{{/* Nothing; fails for a profile whose capacity or architecture its pool does not offer: its sessions would wait for ever. */}}
+{{- define "gpu-launcher.served" -}}
+{{- $buys := dict "on-demand" (list "on-demand" "reserved") "spot-first" (list "spot") "spot" (list "spot") "reserved" (list "reserved") -}}
+{{- range $profile := .profiles -}}
+{{- if eq (kindIs "map" $profile.gpu) (eq $.name "gpu") -}}
+{{- $capacity := ternary "spot-first" (default "on-demand" $profile.capacity) (eq true $profile.spot_choice) -}}
+{{- $arch := default "amd64" (get (default dict $profile.node_selector) "kubernetes.io/arch") -}}
+{{- range $key, $values := dict "karpenter.sh/capacity-type" (get $buys $capacity) "kubernetes.io/arch" (list $arch) -}}
+{{- if not (include "gpu-launcher.offered" (dict "requirements" $.requirements "key" $key "values" $values)) -}}
+{{- fail (printf "settings.profiles: %s wants %s %s, which nodePools.%s.requirements do not offer; add it there, change the profile, or bring a NodePool of your own and set nodePools.%s.create=false" $profile.id $key (join " or " $values) $.name $.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Those of the values that the requirements leave for the label; nothing if none. */}}
+{{- define "gpu-launcher.offered" -}}
+{{- range $value := .values -}}
+{{- $left := true -}}
+{{- range $.requirements -}}
+{{- if and (eq .key $.key) (has .operator (list "In" "NotIn")) (ne (has $value .values) (eq .operator "In")) -}}
+{{- $left = false -}}
+{{- end -}}
+{{- end -}}
+{{- if $left }}{{ $value }} {{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* nodeClassRef of both NodePools. */}}
 {{- define "gpu-launcher.nodeClassRef" -}}
 {{- $class := .Values.nodeClass -}}
