@@ -26,7 +26,7 @@ QUOTA = f'pods "jupyter-x" is forbidden: exceeded quota: gpus {CANARY}'
 async def hub() -> AsyncIterator[Hub]:
     document: dict[str, Any] = copy.deepcopy(DOCUMENT)
     document["limits"] = {"gpus_per_user": 2}
-    async with running_hub(document) as running:
+    async with running_hub(document, KubeSpawner={"environment": {"SITE_SECRET": CANARY}}) as running:
         yield running
 
 
@@ -126,13 +126,14 @@ async def test_w7_neither_the_pod_nor_its_token_nor_an_errors_body_is_logged(
     async def remember(namespace: str, pod: Any) -> None:
         env = {entry.name: entry.value for entry in pod.spec.containers[0].env}
         seen.append(env["JUPYTERHUB_API_TOKEN"])
-        raise api_error(status, f"invalid env {seen[0]} " + "x" * 2000 + CANARY)
+        raise api_error(status, f"invalid env {seen[0]} {env['SITE_SECRET']} " + "x" * 2000)
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.DEBUG):
         patch.setattr(hub.cluster, "create_namespaced_pod", remember)
         await hub.start("sec", {"profile": "a10g"})
     logged = "\n".join(caplog.handler.format(record) for record in caplog.records)
     assert "pod not created" in logged
+    assert "invalid env [hidden] [hidden] xxx" in logged, "hidden, not cut off"
     assert seen[0] not in logged
     assert CANARY not in logged
     assert "JUPYTERHUB_API_TOKEN" not in logged

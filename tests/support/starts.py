@@ -19,6 +19,8 @@ from provisioning import CAPACITY_TYPE, INSTANCE_TYPE, KARPENTER, eventually
 
 GPU_POOL = "gpu-launcher-gpu"
 
+CANARY = "canary-in-every-environment"
+
 DOCUMENT: dict[str, Any] = {
     "version": 1,
     "profiles": [
@@ -47,6 +49,7 @@ def launcher_config(document: Mapping[str, Any]) -> str:
         "from gpu_launcher import configure\n"
         f"configure(c, **json.loads({json.dumps(arguments)!r}))\n"
         "c.JupyterHub.allow_named_servers = True\n"
+        f'c.KubeSpawner.environment = {{"SITE_SECRET": "{CANARY}"}}\n'
     )
 
 
