@@ -21,7 +21,6 @@ _EXTRAS = {
     "jupyterlab": "lab",
     "kubernetes": "controller",
     "kubespawner": "lab",
-    "prometheus_client": "controller",
     "pydantic": "controller",
     "yaml": "controller",
 }

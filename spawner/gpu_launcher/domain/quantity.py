@@ -14,7 +14,6 @@ _LARGEST = 2**63 - 1
 _LONGEST = 32
 
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]+))?([A-Za-z]*)", re.ASCII)
-_COUNT = re.compile(r"[0-9]+", re.ASCII)
 
 _BYTES = {
     "": 1,
@@ -44,16 +43,6 @@ def parse_bytes(text: object) -> int:
     Raises QuantityError for fractions of a byte, and for everything that is not text or an integer.
     """
     return _scaled(text, _BYTES, 'write bytes as "13868Mi" or "16Gi"')
-
-
-def parse_count(text: object) -> int:
-    """Return a whole number of things, such as GPUs; raises QuantityError for everything else."""
-    remedy = 'write a whole number such as "1"'
-    if isinstance(text, str) and len(text) <= _LONGEST and _COUNT.fullmatch(text):
-        return _bounded(int(text), text, remedy)
-    if isinstance(text, int) and not isinstance(text, bool):
-        return _bounded(text, text, remedy)
-    raise QuantityError(f"{_shown(text)} is not a whole number; {remedy}")
 
 
 def format_cpu(millicores: int) -> str:

@@ -37,10 +37,6 @@ class Resources:
             raise ValueError(f"cannot divide a host into {n} parts; n must be at least 1")
         return Resources(*(amount // n for amount in self))
 
-    def fits_in(self, other: Resources) -> bool:
-        """Return whether every amount is at most the other's."""
-        return all(mine <= theirs for mine, theirs in zip(self, other, strict=True))
-
     def copies_in(self, other: Resources) -> int:
         """Return how many copies fit in the other; an amount of 0 does not limit. Raises ValueError if all are 0."""
         limits = [theirs // mine for mine, theirs in zip(self, other, strict=True) if mine > 0]

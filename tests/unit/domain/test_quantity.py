@@ -14,11 +14,10 @@ from gpu_launcher.domain.quantity import (
     format_bytes,
     format_cpu,
     parse_bytes,
-    parse_count,
     parse_cpu,
 )
 
-PARSERS: tuple[Callable[[object], int], ...] = (parse_cpu, parse_bytes, parse_count)
+PARSERS: tuple[Callable[[object], int], ...] = (parse_cpu, parse_bytes)
 
 WRONG: tuple[Any, ...] = (
     *(

@@ -70,7 +70,7 @@ def test_sliced_gpus_count_as_none_and_unknown_prices_stay_unknown() -> None:
 
 @pytest.mark.parametrize("kind", load_catalogue(), ids=lambda kind: kind.name)
 def test_every_type_gives_less_than_it_has(kind: InstanceType) -> None:
-    assert kind.allocatable.fits_in(kind.capacity)
+    assert min(kind.capacity - kind.allocatable) >= 0
     assert kind.pods > 0
 
 
