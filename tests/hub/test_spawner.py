@@ -139,7 +139,7 @@ async def test_c12_the_sites_option_hook_does_not_run_for_a_refused_start(build:
     def hook(spawner: Any, options: Any) -> None:
         raise AssertionError("must not run")
 
-    with pytest.raises(Exception, match="must be an object|invalid_options"):
+    with pytest.raises(Exception, match=r"must be an object|invalid_options"):
         await build(KubeSpawner={"apply_user_options": hook})._run_apply_user_options(["a10g"])
 
 
