@@ -1,0 +1,1 @@
+"""The controller: watches the cluster and publishes what it saw."""

@@ -1,0 +1,1 @@
+"""Metrics, records and events: what happened, with closed labels and reasons."""
