@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,6 +70,19 @@ class PodFault:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowPull:
+    """Pulls of the matching images take at least so many seconds: alive, but slow, as of an image of 40 GB."""
+
+    image: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_globs("slow pull", self.image)
+        if not 0 < self.seconds < math.inf:
+            raise LabError(f"slow pull: {self.seconds!r} seconds; more than 0, and an end")
+
+
+@dataclass(frozen=True, slots=True)
 class FaultSet:
     """Everything that is switched on; the empty set is a lab without faults."""
 
@@ -78,6 +92,7 @@ class FaultSet:
     gpu_never_advertised: tuple[str, ...] = ()
     """Globs of instance types whose device plugin stays silent."""
     pods: tuple[PodFault, ...] = ()
+    slow_pulls: tuple[SlowPull, ...] = ()
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> FaultSet:
@@ -93,6 +108,7 @@ class FaultSet:
                 pods=tuple(
                     PodFault(**entry | {"kind": PodFaultKind(entry["kind"])}) for entry in document.get("pods", ())
                 ),
+                slow_pulls=tuple(SlowPull(**entry) for entry in document.get("slow_pulls", ())),
             )
         except (TypeError, KeyError, ValueError) as error:
             raise LabError(f"faults: {error!r}; switch faults with lab.faults") from error
@@ -108,6 +124,10 @@ class FaultSet:
     def pod_fault(self, pod: str, image: str) -> PodFault | None:
         """Return the first fault meant for this pod and image, None if it may live."""
         return next((fault for fault in self.pods if fault.matches(pod, image)), None)
+
+    def pull_s(self, image: str) -> float:
+        """Return how many seconds a pull of this image takes at least, 0 without a fault."""
+        return max((fault.seconds for fault in self.slow_pulls if fnmatch.fnmatchcase(image, fault.image)), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +169,11 @@ class Faults:
             raise LabError(f"pod fault {kind!r}: one of {', '.join(PodFaultKind)}") from error
         now = self.current()
         self._write(dataclasses.replace(now, pods=(*now.pods, fault)))
+
+    def slow_pull(self, image: str, seconds: float) -> None:
+        """Let later pulls of the matching images take at least *seconds*, whatever their size and the lab's rate."""
+        now = self.current()
+        self._write(dataclasses.replace(now, slow_pulls=(*now.slow_pulls, SlowPull(image, seconds))))
 
     def clear(self) -> None:
         """Switch all faults off. Karpenter still avoids refused offerings for the lab's ``ice_memory_s``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_launcher.lab.faults import CapacityFault, CapacityKind, Faults, FaultSet, PodFault, PodFaultKind
+from gpu_launcher.lab.faults import CapacityFault, CapacityKind, Faults, FaultSet, PodFault, PodFaultKind, SlowPull
 from gpu_launcher.lab.paths import LabError
 
 
@@ -26,6 +26,7 @@ def test_switches_add_up_until_cleared(faults: Faults) -> None:
     faults.never_register("g5.*")
     faults.gpu_never_advertised()
     faults.pod("image_not_found", image="*/broken:*", pod="jupyter-*")
+    faults.slow_pull("*/huge:*", 20)
     assert faults.current() == FaultSet(
         capacity=(
             CapacityFault(capacity_type="spot"),
@@ -34,6 +35,7 @@ def test_switches_add_up_until_cleared(faults: Faults) -> None:
         never_register=("g5.*",),
         gpu_never_advertised=("*",),
         pods=(PodFault(PodFaultKind.IMAGE_NOT_FOUND, "*/broken:*", "jupyter-*"),),
+        slow_pulls=(SlowPull("*/huge:*", 20),),
     )
     faults.clear()
     assert faults.current() == FaultSet()
@@ -47,6 +49,7 @@ def test_the_file_has_the_form_that_the_other_processes_read(faults: Faults) -> 
         "never_register": [],
         "gpu_never_advertised": [],
         "pods": [{"image": "*", "pod": "*", "kind": "evict"}],
+        "slow_pulls": [],
     }
     assert [path.name for path in faults.path.parent.iterdir()] == ["faults.json"]
 
@@ -69,6 +72,13 @@ def test_a_silent_device_plugin_is_a_matter_of_the_type() -> None:
     assert faults.advertises_gpus("g6.xlarge")
 
 
+def test_a_slow_pull_is_a_matter_of_the_image_and_the_slowest_one_counts() -> None:
+    faults = FaultSet(slow_pulls=(SlowPull("*/huge:*", 20), SlowPull("quay.io/*", 5)))
+    assert faults.pull_s("quay.io/huge:1") == 20
+    assert faults.pull_s("quay.io/small:1") == 5
+    assert faults.pull_s("ghcr.io/small:1") == 0
+
+
 @pytest.mark.parametrize("glob", ["", "g[56].*", "g5\\.*"])
 def test_globs_that_python_and_go_read_differently_are_refused(faults: Faults, glob: str) -> None:
     with pytest.raises(LabError, match="no glob of names"):
@@ -82,9 +92,13 @@ def test_words_that_mean_nothing_are_refused(faults: Faults) -> None:
         faults.ice(capacity_type="Spot")
     with pytest.raises(LabError, match="image_not_found, crash_before_ready"):
         faults.pod("explode")
+    with pytest.raises(LabError, match="more than 0, and an end"):
+        faults.slow_pull("*", 0)
 
 
-@pytest.mark.parametrize("document", [{"capacity": [{"type": "g5"}]}, {"pods": [{}]}, {"capacity": [{"kind": "no"}]}])
+@pytest.mark.parametrize(
+    "document", [{"capacity": [{"type": "g5"}]}, {"pods": [{}]}, {"capacity": [{"kind": "no"}]}, {"slow_pulls": [{}]}]
+)
 def test_a_file_written_by_hand_fails_with_the_remedy(document: dict[str, object]) -> None:
     with pytest.raises(LabError, match=r"switch faults with lab\.faults"):
         FaultSet.from_document(document)

@@ -48,3 +48,8 @@ class Injected:
         """True unless nodes of this type have a device plugin that stays silent."""
         self.refresh()
         return self._current.advertises_gpus(instance_type)
+
+    def pull_s(self, image: str) -> float:
+        """How many seconds a pull of this image takes at least, 0 without a fault."""
+        self.refresh()
+        return self._current.pull_s(image)

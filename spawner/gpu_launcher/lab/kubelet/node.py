@@ -128,7 +128,7 @@ class Node:
     async def _transfer(self, reference: str, digest: str, size: int) -> None:
         self._arriving += size
         try:
-            await self._link.transfer(size)
+            await asyncio.gather(self._link.transfer(size), asyncio.sleep(self._faults.pull_s(reference)))
             self._images.add(reference, size, asyncio.get_running_loop().time())
             self._dirty.set()
         finally:
