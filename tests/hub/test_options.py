@@ -35,7 +35,8 @@ def test_o3_any_fields_can_be_saved(fields: dict[str, list[object]]) -> None:
     assert json.dumps(options_from_fields(fields))
 
 
-PROFILES = load_settings(DOCUMENT).profiles
+H100 = {"id": "h100", "display_name": "H100", "gpu": {"name": "h100"}, "fallback": {"profiles": ["a10g"]}}
+PROFILES = load_settings(DOCUMENT | {"profiles": [*DOCUMENT["profiles"], H100]}).profiles
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,10 @@ PROFILES = load_settings(DOCUMENT).profiles
         (
             {"profile": ["t4x"], "image": ["a"], "profile-option-t4x--image--unlisted-choice": ["quay.io/site/x:1"]},
             StartRequest("t4x", image_reference="quay.io/site/x:1", gpus=1),
+        ),
+        (
+            {"profile": ["h100"], "profile-option-h100--fallback": ["true"]},
+            StartRequest("h100", gpus=1, fallback=True),
         ),
     ],
 )

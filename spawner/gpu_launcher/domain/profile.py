@@ -24,6 +24,18 @@ class Capacity(StrEnum):
         """Whether the cloud may take the machine back with two minutes' notice."""
         return self in (Capacity.SPOT, Capacity.SPOT_FIRST)
 
+    def adds_to(self, other: Capacity) -> bool:
+        """Return whether it can buy what the other cannot: on-demand adds to spot, nothing adds to spot-first."""
+        return not _BUYS[self] <= _BUYS[other]
+
+
+_BUYS = {
+    Capacity.ON_DEMAND: {"on-demand", "reserved"},
+    Capacity.SPOT_FIRST: {"spot", "on-demand", "reserved"},
+    Capacity.SPOT: {"spot"},
+    Capacity.RESERVED: {"reserved"},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class GpuRequest:
@@ -80,6 +92,19 @@ class HeadroomBounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """What a start becomes when there is no machine for it: each step once, in the order zone, capacity, profiles.
+
+    ``capacity`` is another way of buying; ``profiles`` are ids, taken only with the user's consent. ``any_zone`` lets a
+    start leave the zone that a node selector pins, where its volumes allow.
+    """
+
+    capacity: Capacity | None = None
+    profiles: tuple[str, ...] = ()
+    any_zone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One card on the spawn page. ``gpu`` None is a CPU profile; ``groups`` empty admits everybody.
 
@@ -107,6 +132,18 @@ class Profile:
     instance_types: tuple[str, ...] = ()
     start_timeout_s: int = 900
     headroom: HeadroomBounds = field(default_factory=HeadroomBounds)
+    fallback: Fallback = field(default_factory=Fallback)
+
+    @property
+    def risky_fallback(self) -> bool:
+        """Whether its fallback turns capacity that stays into capacity that the cloud may take back."""
+        other = self.fallback.capacity
+        return other is not None and other.interruptible and not self.capacity.interruptible
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether its fallback holds what only the user can agree to: another profile, or the risk of spot."""
+        return bool(self.fallback.profiles) or self.risky_fallback
 
     def image(self, image_id: str | None) -> Image | None:
         """Return the listed image of that id, the first for None; None if there is no such image."""

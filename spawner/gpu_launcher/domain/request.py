@@ -11,7 +11,8 @@ class StartRequest:
 
     ``image_id`` names a listed image (None: the profile's first), ``image_reference`` an unlisted one that the
     profile's pattern allows; at most one of them is set. ``ignored_keys`` counts what was not understood, ``notice``
-    tells the user what was changed in saved options (None: nothing).
+    tells the user what was changed in saved options (None: nothing). ``fallback`` is the consent to another profile, or
+    to spot, where there is no machine for this one.
     """
 
     profile_id: str
@@ -21,3 +22,4 @@ class StartRequest:
     spot: bool = False
     ignored_keys: int = 0
     notice: str | None = None
+    fallback: bool = False

@@ -46,6 +46,7 @@ class _Fields:
     image_unlisted: object
     gpus: object
     spot: object
+    fallback: object
     ignored: int
 
 
@@ -109,6 +110,7 @@ def _request(
         gpus=_gpus(fields.gpus, profile),
         spot=_spot(fields.spot, profile),
         ignored_keys=fields.ignored,
+        fallback=_consent(fields.fallback, profile),
     )
 
 
@@ -166,6 +168,7 @@ _SPELLINGS = {
     "image_unlisted": ("image_unlisted", "image--unlisted-choice"),
     "gpus": ("gpus",),
     "spot": ("spot",),
+    "fallback": ("fallback",),
 }
 
 
@@ -184,6 +187,7 @@ def _fields(raw: Mapping[object, object], profile: Profile) -> _Fields:
         image_unlisted=found.get("image_unlisted"),
         gpus=found.get("gpus"),
         spot=found.get("spot"),
+        fallback=found.get("fallback"),
         ignored=sum(1 for key in raw if key not in known),
     )
 
@@ -250,16 +254,21 @@ def _range(least: int, most: int) -> str:
 
 
 def _spot(value: object, profile: Profile) -> bool:
-    if value is None:
-        return False
-    flag = value if isinstance(value, bool) else _flag(value)
-    if flag is None:
-        raise _Bad(RefusalReason.INVALID_OPTIONS, "The option spot must be true or false.")
+    flag = _flag(value, "spot")
     if flag and not profile.spot_choice and profile.capacity is Capacity.ON_DEMAND:
         raise _Bad(RefusalReason.INVALID_OPTIONS, f'"{profile.display_name}" is not offered on spot capacity.')
     return flag and profile.spot_choice
 
 
-def _flag(value: object) -> bool | None:
+def _consent(value: object, profile: Profile) -> bool:
+    # Consent to what a profile does not have (any more) harms nobody and is no reason to refuse.
+    return _flag(value, "fallback") and profile.needs_consent
+
+
+def _flag(value: object, field: str) -> bool:
     text = value.lower() if isinstance(value, str) else None
-    return True if text in _YES else False if text in _NO else None
+    if value is None or value is False or text in _NO:
+        return False
+    if value is True or text in _YES:
+        return True
+    raise _Bad(RefusalReason.INVALID_OPTIONS, f"The option {field} must be true or false.")

@@ -72,7 +72,7 @@ def place(
     pool = pool.with_capacity(capacity)
     copies = _copies(profile, request, pool)
     resources = pool.slot.times(copies)
-    selector, affinity = _where(profile, pool, policy, capacity)
+    selector, affinity = where(profile, pool, policy, capacity)
     return PodPlan(
         profile_id=profile.id,
         pool_id=pool.id,
@@ -124,10 +124,10 @@ def _image(profile: Profile, request: StartRequest) -> str | None:
     return image.reference if image else None
 
 
-def _where(
+def where(
     profile: Profile, pool: SlotPool, policy: ClusterPolicy, capacity: Capacity
 ) -> tuple[dict[str, str], tuple[Expression, ...]]:
-    """The node selector and the match expressions; whatever is one exact value goes into the selector."""
+    """Return the node selector and the match expressions; whatever is one exact value goes into the selector."""
     terms = list(capacity_terms(policy.dialect, capacity) or ())
     if profile.gpu is None:
         terms += no_gpu_terms(policy.dialect)
@@ -197,6 +197,7 @@ def _record(
             "image_unlisted": request.image_reference,
             "gpus": request.gpus,
             "spot": request.spot,
+            "fallback": request.fallback,
         },
         "pool": {"id": pool.id, "host_gpus": list(pool.host_gpus), "usd_per_hour": pool.usd_per_hour},
         "slot": _written(pool.slot),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from gpu_launcher.domain.policy import Dialect
+from gpu_launcher.domain.profile import Capacity
+from gpu_launcher.planning.dialects import capacity_terms
 from gpu_launcher.settings.schema import keys_at
 
 
@@ -34,7 +37,31 @@ def profile_problems(data: Mapping[str, Any]) -> list[str]:
         problems.append(f"profiles[{i}].default: profiles[{marked[0]}] is the default too ({both}); keep one of them")
     if len(profiles) > 1 and not marked:
         problems.append("profiles: none is the default; set default: true on the one that starts unless users choose")
-    return problems
+    return [*problems, *_fallback_problems(data, profiles)]
+
+
+def _fallback_problems(data: Mapping[str, Any], profiles: list[tuple[int, dict[str, Any]]]) -> Iterator[str]:
+    """Fallbacks that name no profile, or a way of buying that the cluster's labels cannot express."""
+    ids = [key for _, one in profiles if isinstance(key := one.get("id"), str)]
+    cluster = data.get("cluster")
+    dialect = cluster.get("dialect") if isinstance(cluster, dict) else None
+    for i, one in profiles:
+        fallback = one.get("fallback")
+        if not isinstance(fallback, dict):
+            continue
+        path, listed = f"profiles[{i}].fallback", fallback.get("profiles")
+        for place, key in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(key, str) and key not in ids:
+                yield f"{path}.profiles[{place}]: {key} is the id of no profile; {_nearest(key, ids)}"
+        capacity = fallback.get("capacity")
+        known = capacity in list(Capacity) and dialect in list(Dialect)
+        if known and capacity_terms(Dialect(dialect), Capacity(capacity)) is None:
+            yield f"{path}.capacity: {dialect} labels cannot say capacity {capacity}; use on-demand or spot"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"remove it (known: {', '.join(known)})"
 
 
 def problem_of(error: ErrorDetails) -> str:
@@ -82,6 +109,4 @@ _WORDS = {
 
 
 def _meant(error: ErrorDetails) -> str:
-    known = keys_at(error["loc"][:-1])
-    close = get_close_matches(str(error["loc"][-1]), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"remove it (known: {', '.join(known)})"
+    return _nearest(str(error["loc"][-1]), keys_at(error["loc"][:-1]))

@@ -34,6 +34,9 @@ HEADROOM_CEILING = 200
 MOST_GPUS = 64
 """Most GPUs of one session. No host of today has more than 16; the catalogue says what exists."""
 
+MOST_FALLBACKS = 5
+"""Most other profiles of one fallback. Each may take minutes to turn out to be had no more than the first."""
+
 _Gpus = Annotated[int, Field(ge=1, le=MOST_GPUS, strict=True)]
 
 
@@ -167,6 +170,25 @@ class HeadroomBounds(Part):
         return profile.HeadroomBounds(self.min, self.max)
 
 
+class Fallback(Part):
+    """What a start becomes when there is no machine for it. Each step is tried once, in the order of these keys."""
+
+    any_zone: bool = False
+    """Whether a start may leave the zone that a node selector pins. It does so only where each of its volumes exists
+    and can be used in another zone."""
+    capacity: Capacity | None = Field(default=None, strict=False)
+    """Another way of buying the same machine. It must be able to buy what `capacity` cannot, such as `on-demand` for a
+    profile on `spot`. Where it brings the risk of spot to a profile without it, it needs the user's consent, given on
+    the form."""
+    profiles: list[Id] = Field(default_factory=list, max_length=MOST_FALLBACKS)
+    """Other profiles, by id, the best first. They are started only with the user's consent, given on the form, and
+    only where the user may start them. Their own `any_zone` and `capacity` are tried as well."""
+
+    def value(self) -> profile.Fallback:
+        """Return the domain value."""
+        return profile.Fallback(self.capacity, tuple(self.profiles), self.any_zone)
+
+
 class Profile(Part):
     """One card on the spawn page. Users pick its id; everything else is the admin's."""
 
@@ -213,10 +235,13 @@ class Profile(Part):
     """How long a start may take, between 1 minute and 2 hours."""
     headroom: HeadroomBounds = Field(default_factory=HeadroomBounds)
     """Bounds for spare slots, for the controller of a later version."""
+    fallback: Fallback = Field(default_factory=Fallback)
+    """What a start becomes when there is no machine for it. Without it, it ends and says so."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for problem in (self._size_problem(), self._choice_problem(), self._selector_problem()):
+        problems = (self._size_problem(), self._choice_problem(), self._selector_problem(), self._fallback_problem())
+        for problem in problems:
             if problem:
                 raise ValueError(problem)
         return self
@@ -249,6 +274,17 @@ class Profile(Part):
                 return f"node_selector {key} is a label of pods, not of nodes; remove it"
         return None
 
+    def _fallback_problem(self) -> str | None:
+        other, listed = self.fallback.capacity, self.fallback.profiles
+        if other is not None and not other.adds_to(self.capacity):
+            able = [str(one) for one in Capacity if one.adds_to(self.capacity)]
+            remedy = f"use {' or '.join(able)}, or remove it" if able else "remove it"
+            return f"fallback.capacity {other} buys nothing that capacity {self.capacity} does not; {remedy}"
+        if self.id in listed:
+            return f"fallback.profiles names {self.id} itself; remove it there"
+        twice = sorted({one for one in listed if listed.count(one) > 1})
+        return f"fallback.profiles names {twice[0]} twice; remove one" if twice else None
+
     def value(self) -> profile.Profile:
         """Return the domain value."""
         return profile.Profile(
@@ -271,4 +307,5 @@ class Profile(Part):
             instance_types=tuple(self.instance_types),
             start_timeout_s=self.start_timeout,
             headroom=self.headroom.value(),
+            fallback=self.fallback.value(),
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.policy import ClusterPolicy
 from gpu_launcher.domain.pool import SlotPool
-from gpu_launcher.domain.profile import Capacity, GpuRequest
+from gpu_launcher.domain.profile import Capacity, Fallback, GpuRequest
 from gpu_launcher.domain.request import StartRequest
 from gpu_launcher.planning.options import parse_options
 from gpu_launcher.planning.placement import place
@@ -32,13 +32,24 @@ PROFILES = (
     gpu_profile("spot", "t4", capacity=Capacity.SPOT),
 )
 
+WITH_FALLBACK = (cpu_profile(), gpu_profile("a100", fallback=Fallback(profiles=("t4",))), gpu_profile("t4"))
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=20), inner, max_size=4),
     max_leaves=20,
 )
 KEYS = st.sampled_from(
-    ["profile", "image", "image_unlisted", "image--unlisted-choice", "gpus", "spot", "profile-option-a10g--image"]
+    [
+        "profile",
+        "image",
+        "image_unlisted",
+        "image--unlisted-choice",
+        "gpus",
+        "spot",
+        "fallback",
+        "profile-option-a10g--image",
+    ]
 )
 VALUES = JSON | st.sampled_from(["a10g", "t4", "jax", "2", ["a10g"], "on", 1, True, "quay.io/team/x:1"])
 
@@ -211,6 +222,50 @@ def test_o5_every_spelling_makes_the_same_request() -> None:
         {"profile": "a10g", "image": "", "profile-option-a10g--image": "jax", "gpus": "2", "spot": "1"},
     ):
         assert _parsed(raw) == _parsed(raw, from_saved=True) == wanted
+
+
+@pytest.mark.parametrize("yes", [True, "true", "on", ["1"], "yes", "YES"])
+@pytest.mark.parametrize("key", ["fallback", "profile-option-a100--fallback"])
+def test_consent_is_read_in_every_spelling_and_kept_in_saved_options(yes: Any, key: str) -> None:
+    raw = {"profile": "a100", key: yes}
+    for saved in (False, True):
+        assert parse_options(raw, WITH_FALLBACK, from_saved=saved) == StartRequest("a100", gpus=1, fallback=True)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"fallback": False},
+        {"fallback": None},
+        {"fallback": ""},
+        {"fallback": []},
+        {"fallback": "off"},
+        {"profile-option-t4--fallback": True},
+    ],
+)
+def test_without_a_tick_there_is_no_consent(raw: dict[str, Any]) -> None:
+    request = parse_options({"profile": "a100"} | raw, WITH_FALLBACK)
+    assert isinstance(request, StartRequest)
+    assert not request.fallback
+
+
+def test_consent_to_what_a_profile_does_not_have_is_none_and_no_error() -> None:
+    assert _parsed({"profile": "a10g", "fallback": True}) == StartRequest("a10g", gpus=1)
+
+
+@pytest.mark.parametrize("value", ["maybe", 1, 1.0, {}, [["true"]], ["true", "true"], float("nan")])
+def test_o1_consent_is_true_or_false(value: Any) -> None:
+    refusal = parse_options({"profile": "a100", "fallback": value}, WITH_FALLBACK)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is RefusalReason.INVALID_OPTIONS
+
+
+def test_o6_consent_does_not_move_to_another_profile() -> None:
+    saved = {"profile": "gone", "fallback": True, "profile-option-a100--fallback": True}
+    request = parse_options(saved, WITH_FALLBACK, from_saved=True, listed=["a100"])
+    assert isinstance(request, StartRequest)
+    assert (request.profile_id, request.fallback) == ("a100", False)
 
 
 def test_o5_empty_fields_of_a_form_are_the_defaults() -> None:

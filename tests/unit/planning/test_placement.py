@@ -225,7 +225,8 @@ def test_o10_thousands_of_groups_do_not_break_the_pod() -> None:
 def test_the_decision_can_be_repeated_from_the_pod_alone() -> None:
     plan = _plan(gpu_profile("a100", images=(TORCH,)))
     record = json.loads(plan.annotations["gpu-launcher/plan"])
-    assert record["request"] == {"profile": "a100", "image": None, "image_unlisted": None, "gpus": 1, "spot": False}
+    wanted = {"profile": "a100", "image": None, "image_unlisted": None, "gpus": 1, "spot": False, "fallback": False}
+    assert record["request"] == wanted
     assert record["slot"] == {"cpu": "11690m", "memory": "132325Mi", "ephemeral": "21199Mi", "gpus": 1}
     assert record["types"]["p4d.24xlarge"]["slots"] == 8
     assert record["cluster"]["images"] == 9_000_000_000

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_launcher.domain.policy import Dialect, Mode
-from gpu_launcher.domain.profile import Capacity, GpuRequest, HeadroomBounds, Size
+from gpu_launcher.domain.profile import Capacity, Fallback, GpuRequest, HeadroomBounds, Size
 from gpu_launcher.domain.quantity import GIB, MIB
 from gpu_launcher.settings import SettingsError, load_settings, settings_schema
 
@@ -301,6 +301,65 @@ def test_problems_say_where_what_and_the_remedy(document: Any, words: str) -> No
     problems = _problems(document)
     assert any(words in problem for problem in problems), problems
     assert all(": " in problem for problem in problems)
+
+
+def _two(**fallback: Any) -> dict[str, Any]:
+    return {"profiles": [T4, A10G | {"fallback": fallback}]}
+
+
+def test_a_fallback_that_can_be_said() -> None:
+    profile = load_settings(_two(any_zone=True, capacity="spot", profiles=["t4"])).profiles[1]
+    assert profile.fallback == Fallback(Capacity.SPOT, ("t4",), any_zone=True)
+    assert (profile.risky_fallback, profile.needs_consent) == (True, True)
+    assert load_settings(_two()).profiles[1].fallback == Fallback()
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (
+            {"profiles": [T4, A10G, A10G | {"id": "x", "fallback": {"profiles": ["a10"]}}]},
+            "profiles[2].fallback.profiles[0]: a10 is the id of no profile; did you mean a10g?",
+        ),
+        (
+            _two(profiles=["t4", "gone"]),
+            "profiles[1].fallback.profiles[1]: gone is the id of no profile; remove it (known: t4, a10g)",
+        ),
+        (_two(profiles=["a10g"]), "profiles[1]: fallback.profiles names a10g itself; remove it there"),
+        (_two(profiles=["t4", "t4"]), "profiles[1]: fallback.profiles names t4 twice; remove one"),
+        (_two(profiles=["t4"] * 6), "profiles[1].fallback.profiles: has too many items; list at most 5"),
+        (_two(profiles="t4"), "profiles[1].fallback.profiles: must be a list; begin each item with a hyphen"),
+        (_two(zones=True), "profiles[1].fallback.zones: is not a known key; did you mean any_zone?"),
+        (
+            _two(capacity="reserved"),
+            "profiles[1]: fallback.capacity reserved buys nothing that capacity on-demand does not; use spot-first or "
+            "spot, or remove it",
+        ),
+        (
+            _profile(capacity="spot-first", fallback={"capacity": "on-demand"}),
+            "profiles[0]: fallback.capacity on-demand buys nothing that capacity spot-first does not; remove it",
+        ),
+        (
+            _two(capacity="spot-first") | {"cluster": {"dialect": "gke"}},
+            "profiles[1].fallback.capacity: gke labels cannot say capacity spot-first; use on-demand or spot",
+        ),
+    ],
+)
+def test_a_fallback_that_leads_nowhere_is_refused(document: dict[str, Any], problem: str) -> None:
+    assert _problems(document) == [problem]
+
+
+def test_unknown_profiles_of_fallbacks_are_found_beside_other_problems() -> None:
+    document = {"profiles": [T4, A10G | {"gpu": {"count": 0}, "fallback": {"profiles": [7, "gone"]}}]}
+    assert len(_problems(document)) == 3
+
+
+@pytest.mark.parametrize("capacity", list(Capacity))
+@pytest.mark.parametrize("other", list(Capacity))
+def test_a_way_of_buying_adds_to_another_or_not(capacity: Capacity, other: Capacity) -> None:
+    assert not (other.adds_to(capacity) and capacity is Capacity.SPOT_FIRST)
+    assert not capacity.adds_to(capacity)
+    assert other.adds_to(capacity) or capacity.adds_to(other) or capacity is other
 
 
 def test_every_problem_is_reported_at_once() -> None:
