@@ -19,3 +19,20 @@ _REFERENCE = re.compile(rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?:{_TAG})?(?:{_DIGE
 def is_image_reference(text: str) -> bool:
     """Return whether the whole text is an image's name such as ``quay.io/team/image:tag``; tag and digest optional."""
     return len(text) <= _LONGEST and _REFERENCE.fullmatch(text) is not None
+
+
+def normalised(reference: str) -> str:
+    """Return the name by which a node lists the image: ``python`` is ``docker.io/library/python:latest``.
+
+    With a digest the tag says nothing more and is left out.
+    """
+    name, _, digest = reference.partition("@")
+    tag = "latest"
+    if ":" in name.rpartition("/")[2]:
+        name, _, tag = name.rpartition(":")
+    host, slash, path = name.partition("/")
+    if not slash or not ("." in host or ":" in host or host == "localhost"):
+        host, path = "docker.io", name
+    if host in ("docker.io", "index.docker.io"):
+        host, path = "docker.io", path if "/" in path else f"library/{path}"
+    return f"{host}/{path}@{digest}" if digest else f"{host}/{path}:{tag}"

@@ -40,4 +40,5 @@ class PublishedState:
     observed_at: float
     config_hash: str
     pools: Mapping[str, PoolState] = field(default_factory=dict)
-    version: int = 1
+    unknown: tuple[str, ...] = ()
+    """What the controller could not read (``nodes``, ``pods`` ...). A pool that is not in ``pools`` is unknown."""
