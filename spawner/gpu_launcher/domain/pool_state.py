@@ -17,7 +17,11 @@ class LeadTime:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """One slot pool. ``ready`` counts ready slots by normalised image reference, ``""`` those whatever the image."""
+    """One slot pool.
+
+    ``ready`` counts ready slots: under ``""`` all of them, under a normalised image reference those whose machine has
+    the image. A reference that is missing is unknown.
+    """
 
     pool_id: str
     ready: Mapping[str, int] = field(default_factory=dict)

@@ -29,6 +29,8 @@ class _Machine:
     pools: frozenset[str]
     node: NodeView | None = None
     """None for a machine on its way."""
+    images: frozenset[str] = frozenset()
+    """Normalised names of those that are known to be there."""
 
     def slots(self, served: ServedPool) -> int:
         return served.pool.slot.copies_in(self.free) if served.pool.id in self.pools else 0
@@ -88,7 +90,12 @@ def _machines(
         if pod.node and not pod.ended:
             taken[pod.node] = taken.get(pod.node, Resources()) + pod.requests
     machines = [
-        _Machine(node.allocatable - taken.get(node.name, Resources()), _users_of_node(node, pools), node)
+        _Machine(
+            node.allocatable - taken.get(node.name, Resources()),
+            _users_of_node(node, pools),
+            node,
+            frozenset(normalised(name) for names in node.images for name in names),
+        )
         for node in nodes
         if usable(node)
     ]
@@ -145,13 +152,12 @@ def _in_use(pods: Iterable[PodView], pools: Mapping[str, ServedPool]) -> dict[st
 
 def _ready(machines: Iterable[_Machine], served: ServedPool) -> dict[str, int]:
     """Ready slots whatever the image, and by image; an image that cannot be told from a node's list is left out."""
-    free = [(machine.node, count) for machine in machines if machine.node and (count := machine.slots(served))]
+    free = [(machine, count) for machine in machines if machine.node and (count := machine.slots(served))]
     ready = {"": sum(count for _, count in free)}
-    present = {node.name: {normalised(name) for names in node.images for name in names} for node, _ in free}
     for image in served.images:
-        count = sum(count for node, count in free if image in present[node.name])
+        count = sum(count for machine, count in free if image in machine.images)
         # A node lists its largest images only: one that is missing from a full list may be there all the same.
-        if count or all(node.images_complete for node, _ in free):
+        if count or all(machine.node and machine.node.images_complete for machine, _ in free):
             ready[image] = count
     return ready
 
