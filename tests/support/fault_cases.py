@@ -1,0 +1,226 @@
+"""The table of faults: what is done to the cluster, what must be said of it, and how the start must end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from causes import (
+    Cause,
+    container,
+    ended_before,
+    launched,
+    node_gone,
+    node_without_gpu,
+    pod_failed,
+    pod_going,
+    refused_by_the_cloud,
+    the_pod,
+    told_by_event,
+    waiting,
+)
+from fault_site import ALL, ON_DEMAND, Site
+from gpu_launcher.cluster.paths import core, group
+from launcher import StartStream
+from provisioning import eventually
+
+STARTS = {
+    "no_capacity": "40s",
+    "not_registering": "15s",
+    "gpu_missing": "12s",
+    "volume": "10s",
+    "image": "8s",
+    "crashes": 3,
+}
+NO_CAPACITY_S, NOT_REGISTERING_S, GPU_MISSING_S, VOLUME_S, IMAGE_S = 40, 15, 12, 10, 8
+HUGE_S = 25
+
+POOLS = {
+    "plain": (["g4dn.xlarge"], ON_DEMAND),
+    "ice": (["g6e.2xlarge"], ALL),
+    "nospot": (["g6e.4xlarge"], ALL),
+    "quota": (["g6e.8xlarge"], ON_DEMAND),
+    "lost": (["g6e.16xlarge"], ON_DEMAND),
+    "silent": (["g4dn.2xlarge"], ON_DEMAND),
+    "limited": (["g4dn.xlarge"], ON_DEMAND),
+    "free": (["g4dn.xlarge"], ON_DEMAND),
+    "gone": (["g4dn.xlarge"], ON_DEMAND),
+    "invalid": (["g4dn.xlarge"], ON_DEMAND),
+    "classless": (["g4dn.xlarge"], ON_DEMAND),
+}
+PROFILES: dict[str, dict[str, Any]] = {
+    "ice": {"pool": "ice", "gpu": "l40s", "capacity": "spot-first"},
+    "nospot": {"pool": "nospot", "gpu": "l40s", "capacity": "spot-first"},
+    "quota": {"pool": "quota", "gpu": "l40s"},
+    "lost": {"pool": "lost", "gpu": "l40s"},
+    **{name: {"pool": name} for name in ("plain", "silent", "limited", "free", "gone", "invalid", "classless")},
+    **{name: {"pool": "plain"} for name in ("broken", "huge", "early", "late", "evicted", "slow", "unaccepted")},
+}
+
+
+Before = Callable[[Site], Awaitable[None]]
+During = Callable[[Site, StartStream], Awaitable[None]]
+
+
+async def nothing(*_: Any) -> None:
+    """The fault is there already."""
+
+
+async def reach_the_limit(site: Site) -> None:
+    """Let another team's pod hold the only GPU that the pool may have."""
+    pool = site.pools["limited"]
+    await pool.running(await pool.pod())
+    await site.node_pool("limited", {"limits": {"nvidia.com/gpu": "1"}})
+
+
+async def leave_a_free_machine(site: Site) -> None:
+    """Bring the pool to its limit with a machine that nobody uses."""
+    pool = site.pools["free"]
+    name = await pool.pod()
+    await pool.running(name)
+    await site.node_pool("free", {"limits": {"nvidia.com/gpu": "1"}})
+    await site.api.delete(core("pods", namespace="default", name=name))
+
+
+async def delete_the_pool(site: Site) -> None:
+    """Delete the NodePool that the profile names."""
+    path = group("karpenter.sh/v1", "nodepools", name=site.pools["gone"].name)
+    await site.api.delete(path)
+
+
+async def invalidate_the_pool(site: Site) -> None:
+    """Give the NodePool a label that only the cloud may set: Karpenter turns it away."""
+    label = {"template": {"metadata": {"labels": {"karpenter.k8s.aws/invented": "yes"}}}}
+    await site.node_pool("invalid", label, condition="Ready")
+
+
+async def break_the_class(site: Site) -> None:
+    """Let the node class say that it is not ready."""
+    await site.break_node_class("classless")
+
+
+async def attach_elsewhere(site: Site) -> None:
+    """Let another machine hold the user's home."""
+    namespace = site.namespace
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
+    await site.api.post(
+        core("persistentvolumeclaims", namespace=namespace), {"metadata": {"name": "claim-home-held"}, "spec": spec}
+    )
+    holder = {
+        "nodeSelector": {"fault-site": namespace},
+        "tolerations": [{"operator": "Exists"}],
+        "volumes": [{"name": "home", "persistentVolumeClaim": {"claimName": "claim-home-held"}}],
+        "containers": [
+            {"name": "main", "image": "lab/pause", "volumeMounts": [{"name": "home", "mountPath": "/home/jovyan"}]}
+        ],
+    }
+    await site.api.post(core("pods", namespace=namespace), {"metadata": {"name": "holder"}, "spec": holder})
+
+    async def runs() -> bool:
+        pod = await site.api.get(core("pods", namespace=namespace, name="holder"))
+        return bool(pod["status"].get("phase") == "Running")
+
+    await eventually(runs, 30, "the pod that holds the home runs")
+
+
+async def start_another_server(site: Site) -> None:
+    """Let the user's other server use the home."""
+    first = await site.launcher.start("home-twins", "plain", "train")
+    await first.ready(60)
+
+
+async def delete_the_pod(site: Site, stream: StartStream) -> None:
+    """Delete the pod behind the hub's back, once it is on its machine."""
+    await stream.stage("pulling_image", 40)
+    [pod] = await site.pods_of(stream)
+    await site.api.delete(core("pods", namespace=site.namespace, name=pod["metadata"]["name"]))
+
+
+async def lose_the_machine(site: Site, stream: StartStream) -> None:
+    """Take the machine away while the image is on its way."""
+    await stream.stage("pulling_image", 40)
+    [pod] = await site.pods_of(stream)
+    await site.lose_machine(pod["spec"]["nodeName"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and what is promised about it."""
+
+    id: str
+    profile: str
+    reason: str
+    """Of the refusal; "" where the start succeeds all the same."""
+    cause: Cause
+    says: str
+    """What the page says within 5 s of the cause, as a pattern."""
+    stage: str = ""
+    """The stage that it says it in; "" for any."""
+    message: str = "."
+    """What the refusal says, as a pattern."""
+    bound_s: float = 0
+    """How long after its cause the start is given up; PROMISED_S is added."""
+    user: str = ""
+    before: Before = nothing
+    during: During = nothing
+
+
+CASES = [
+    Case(
+        "k4-ice", "ice", "capacity", refused_by_the_cloud("ice"), r"spot|none|no capacity", "finding_capacity",
+        r"could be had|no capacity|none", NO_CAPACITY_S,
+    ),
+    Case("k4-spot", "nospot", "", refused_by_the_cloud("nospot"), r"spot .*(none|no )", bound_s=30),
+    Case(
+        "k19-quota", "quota", "cloud_quota", refused_by_the_cloud("quota"), r"quota|limit|may not have more",
+        message=r"account|quota|limit", bound_s=NO_CAPACITY_S,
+    ),
+    Case(
+        "k5-never-registers", "lost", "node_not_registering", launched, r"machine .*started", "booting",
+        r"machine", NOT_REGISTERING_S,
+    ),
+    Case(
+        "k6-gpu-silent", "silent", "gpu_not_advertised", node_without_gpu, r"driver|GPU", "gpu_driver", "GPU",
+        GPU_MISSING_S,
+    ),
+    Case("k7-limit", "limited", "pool_limit", the_pod, r"limit", message="limit", before=reach_the_limit, bound_s=15),
+    Case("k7-limit-with-a-free-slot", "free", "", the_pod, r".", before=leave_a_free_machine, bound_s=15),
+    Case("k7-gone", "gone", "no_node_pool", the_pod, r".", before=delete_the_pool, bound_s=15),
+    Case("k7-not-ready", "invalid", "no_node_pool", the_pod, r".", before=invalidate_the_pool, bound_s=15),
+    Case("k7-class", "classless", "node_class", the_pod, r".", before=break_the_class, bound_s=15),
+    Case(
+        "image-not-found", "broken", "image", waiting("ErrImagePull|ImagePullBackOff"), r"image", "pulling_image",
+        r"image", IMAGE_S,
+    ),
+    Case("k13-image-huge", "huge", "", told_by_event("Pulling"), r"image", "pulling_image", bound_s=HUGE_S + 5),
+    Case(
+        "crash-before-ready", "early", "crash", container(ended_before), r"end|crash|stop", message=r"end|crash|stop",
+        bound_s=25,
+    ),
+    Case(
+        "crash-after-ready", "late", "crash", container(ended_before), r"end|crash|stop", message=r"end|crash|stop",
+        bound_s=30, user="silent-late",
+    ),
+    Case(
+        "pod-deleted", "slow", "pod_deleted", pod_going, r"deleted|removed", message=r"deleted|removed", user="deleted",
+        during=delete_the_pod,
+    ),
+    Case(
+        "node-deleted", "slow", "node_deleted", node_gone, r"machine", message=r"machine", user="machineless",
+        during=lose_the_machine,
+    ),
+    Case("k17-evicted", "evicted", "evicted", pod_failed, r"machine|disk|evict"),
+    Case(
+        "admission", "unaccepted", "admission_error", pod_failed, r"did not accept|another", message=r"accept",
+        bound_s=40,
+    ),
+    Case(
+        "k18-attached-elsewhere", "plain", "volume_attached_elsewhere", told_by_event("FailedAttachVolume"),
+        r"volume|home|files|disk", "volume", r"volume|home|files|disk", VOLUME_S, "home-held", before=attach_elsewhere,
+    ),
+    Case(
+        "k18-home-in-use", "plain", "home_in_use", told_by_event("FailedAttachVolume"), r"train", "volume", r'"train"',
+        VOLUME_S, "home-twins", before=start_another_server,
+    ),
+]  # fmt: skip
