@@ -86,22 +86,33 @@ class QuietCreation(KubeSpawner):
 
     _creates: ClassVar[dict[int, asyncio.Semaphore]] = {}
 
+    pod_request: asyncio.Future[Any] | None = None
+    """The request that creates the pod: it goes on when nobody waits for it any more, so that its pod can be deleted.
+    Its result is the created pod."""
+
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
         """Create the pod; return False to be called again. KubeSpawner's own logs the whole pod on an error."""
         name = pod.metadata.name
-        self.log.info("creating pod namespace=%s name=%s", self.namespace, name)
+        # A request that takes longer than the timeout is waited for again, not sent again.
+        if self.pod_request is None:
+            self.log.info("creating pod namespace=%s name=%s", self.namespace, name)
+            self.pod_request = asyncio.ensure_future(self._create_pod(pod))
         try:
-            async with self._create_slot():
-                await asyncio.wait_for(self.api.create_namespaced_pod(self.namespace, pod), request_timeout)
+            await asyncio.wait_for(asyncio.shield(self.pod_request), request_timeout)
         except TimeoutError:
             return False
         except ApiException as error:
+            self.pod_request = None
             if error.status != 409:
                 return self._not_created("pod", pod, error)
             self.log.info("pod exists, deleting it first namespace=%s name=%s", self.namespace, name)
             await self.stop(True)
             return False
         return True
+
+    async def _create_pod(self, pod: Any) -> Any:
+        async with self._create_slot():
+            return await self.api.create_namespaced_pod(self.namespace, pod)
 
     async def _make_create_resource_request(self, kind: str, manifest: Any) -> bool:
         """Create a secret or service; return False to be called again. KubeSpawner's own logs the whole secret."""

@@ -10,6 +10,7 @@ import jupyterhub.spawner
 from tornado import web
 
 from gpu_launcher.domain.outcomes import Refusal
+from gpu_launcher.explain.alternatives import Alternative
 
 _SpawnException: Any = getattr(jupyterhub.spawner, "SpawnException", None)
 
@@ -22,6 +23,12 @@ class StartRefused(_SpawnException or web.HTTPError):  # type: ignore[misc]
 
     JupyterHub reads ``jupyterhub_message`` and ``jupyterhub_html_message``; the class name is shown to nobody.
     """
+
+    reference = ""
+    """Six characters, on the page and in the log; "" for a start that was refused before it began."""
+
+    alternatives: tuple[Alternative, ...] = ()
+    """What could be started instead, the best first."""
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal

@@ -6,7 +6,9 @@ import asyncio
 import copy
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import jupyterhub
@@ -19,12 +21,14 @@ import gpu_launcher
 from gpu_launcher.domain.identity import SessionIdentity, label_hash
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.plan import PodPlan
-from gpu_launcher.domain.pool import NoPool
+from gpu_launcher.domain.pool import NoPool, SlotPool
+from gpu_launcher.domain.profile import Profile
 from gpu_launcher.domain.request import StartRequest
-from gpu_launcher.domain.usage import Person, RunningServer
+from gpu_launcher.domain.usage import Person, RunningServer, Usage
+from gpu_launcher.explain.alternatives import Alternative, alternatives
 from gpu_launcher.hub import form, profile_list
+from gpu_launcher.hub.adoption import AdoptedStarts
 from gpu_launcher.hub.conflicts import refuse_second_list
-from gpu_launcher.hub.creation import QuietCreation
 from gpu_launcher.hub.manifest import OWNED_TRAITS, finish_pod, planned_traits, required_terms
 from gpu_launcher.hub.offers import Offers, offers_of
 from gpu_launcher.hub.options import options_from_fields, query_fields
@@ -32,6 +36,8 @@ from gpu_launcher.hub.refusal import StartRefused, compensate
 from gpu_launcher.hub.state import dump_plan, load_plan
 from gpu_launcher.hub.usage import Holder, Reservations
 from gpu_launcher.planning.admission import admit
+from gpu_launcher.planning.dialects import HOSTNAME
+from gpu_launcher.planning.fallback import ZONE_LABELS, Choices, next_rung
 from gpu_launcher.planning.options import parse_options
 from gpu_launcher.planning.placement import place
 
@@ -59,7 +65,7 @@ class _Handler(AnyTrait):
         super().set(obj, value)
 
 
-class GpuSpawner(QuietCreation):
+class GpuSpawner(AdoptedStarts):
     """KubeSpawner whose profiles name GPUs.
 
     ``c.KubeSpawner`` configuration and hooks keep working; the order is: group overrides, the launcher's decision,
@@ -94,12 +100,11 @@ class GpuSpawner(QuietCreation):
 
     node_affinity_required: Any
 
-    plan: PodPlan | None = None
-    """What was decided for the server that runs or starts; None for none, and for servers from before the launcher."""
-
     notice: str | None = None
     """What the user should know about the last decision, such as a saved profile that no longer exists."""
 
+    _asked: tuple[Profile, StartRequest] | None = None
+    _rungs: tuple[str, ...] = ()
     _options_before: Any = None
     _options_given = False
     _hub_settings: MutableMapping[str, Any] | None = None
@@ -193,18 +198,75 @@ class GpuSpawner(QuietCreation):
         """
         offers, person = self.offers, self.person
         offer = offers.by_id[request.profile_id]
-        user = label_hash(person.name)
-        pods = self.pod_reflector.pods
-        usage = self.reservations.usage(pods, user=user, instance=self.instance, without=self._pod_key)
-        refusal = admit(offer.profile, request, person, usage, offers.settings.limits)
+        refusal = admit(offer.profile, request, person, self.usage(self._pod_key), offers.settings.limits)
         if refusal:
             return refusal
         if isinstance(offer.pool, NoPool):
             return Refusal(RefusalReason.UNAVAILABLE, form.unavailable(offer.profile, offer.pool))
-        plan = place(offer.profile, request, offer.pool, offers.settings.cluster, self._identity(person), VERSIONS)
+        self._asked, self._rungs = (offer.profile, request), ()
+        return self._placed(offer.profile, request, offer.pool)
+
+    def _placed(self, profile: Profile, request: StartRequest, pool: SlotPool) -> PodPlan:
+        """Return the plan of an admitted request; its GPUs are held from here on."""
+        person = self.person
+        plan = place(profile, request, pool, self.offers.settings.cluster, self._identity(person), VERSIONS)
         server = RunningServer(self.name, plan.resources.gpus, plan.profile_id, person.groups)
-        self.reservations.hold(self._pod_key, Holder(user, server))
+        self.reservations.hold(self._pod_key, Holder(label_hash(person.name), server))
         return plan
+
+    def usage(self, without: str = "") -> Usage:
+        """Return the GPUs in use as this person sees them, without the pod *without*."""
+        user = label_hash(self.user.name)
+        pods = self.pod_reflector.pods if self.pod_reflector else {}
+        return self.reservations.usage(pods, user=user, instance=self.instance, without=without)
+
+    def choices(self) -> Choices:
+        """Return what the person may start in place of this server."""
+        offers, person = self.offers, self.person
+        return Choices(
+            profiles={offer.profile.id: offer.profile for offer in offers.open_to(person)},
+            pools={key: offer.pool for key, offer in offers.by_id.items() if isinstance(offer.pool, SlotPool)},
+            person=person,
+            usage=self.usage(self._pod_key),
+            limits=offers.settings.limits,
+        )
+
+    # The ladder: what a start becomes when there is no machine for it.
+
+    def take_next_rung(self, refusal: Refusal) -> str:
+        """Plan the next attempt that admin and user agreed to, and return it in words; "" if there is none left."""
+        if self._asked is None or self._site is None:
+            return ""
+        rung = next_rung(
+            *self._asked,
+            self._rungs,
+            refusal.reason,
+            self.choices(),
+            site_selector=self._site["node_selector"],
+            volumes=self._volumes(),
+        )
+        if rung is None:
+            return ""
+        self._rungs = (*self._rungs, rung.key)
+        self._write(self._placed(rung.profile, rung.request, rung.pool), any_zone=rung.any_zone)
+        self.log.info("start falls back server=%r reason=%s to=%s", self._log_name, refusal.reason, rung.key)
+        return rung.words
+
+    def avoid_node(self, node: str) -> None:
+        """Keep the next attempt away from a node that did not accept the pod."""
+        if self.plan is not None and node:
+            elsewhere = {"key": HOSTNAME, "operator": "NotIn", "values": [node]}
+            self._write(replace(self.plan, node_affinity=(*self.plan.node_affinity, elsewhere)))
+
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """Return what could be started instead, the best first."""
+        if self.plan is None:
+            return ()
+        offers = self.offers
+        return alternatives(
+            self.choices(), self.published, self.plan.profile_id, time.time(),
+            eta=self.whole_start, prices=offers.settings.prices, hub_image=self.image,
+        )  # fmt: skip
 
     def _accepted(self, outcome: _Outcome | Refusal) -> _Outcome:
         """Return the outcome unless it is a refusal, which is logged in one line and raised."""
@@ -225,10 +287,15 @@ class GpuSpawner(QuietCreation):
 
     # Whole values from a baseline: nothing of one attempt is left in the next.
 
-    def _write(self, plan: PodPlan) -> None:
+    def _write(self, plan: PodPlan, *, any_zone: bool = False) -> None:
         if self._site is None:
             self._site = self._owned()
-        for name, value in planned_traits(self._site, plan).items():
+        site = dict(self._site)
+        if any_zone:
+            site["node_selector"] = {
+                key: value for key, value in site["node_selector"].items() if key not in ZONE_LABELS
+            }
+        for name, value in planned_traits(site, plan).items():
             setattr(self, name, value)
         self.plan = plan
 
@@ -248,7 +315,7 @@ class GpuSpawner(QuietCreation):
         self.node_affinity_required = required_terms(
             self._sorted_dict_values(self.node_affinity_required), self.plan.node_affinity
         )
-        return finish_pod(await super().get_pod_manifest(), self.plan)
+        return self.noted(finish_pod(await super().get_pod_manifest(), self.plan))
 
     # State.
 
@@ -270,6 +337,7 @@ class GpuSpawner(QuietCreation):
         super().clear_state()
         self.plan = None
         self.notice = None
+        self._asked, self._rungs = None, ()
         self._site = None
         if self._pristine is None:
             self._pristine = self._owned()
@@ -310,16 +378,8 @@ class GpuSpawner(QuietCreation):
         limit = self.offers.settings.limits.gpus_per_user
         if limit is None or self.pod_reflector is None:
             return ""
-        user = label_hash(self.user.name)
-        own = self.reservations.usage(self.pod_reflector.pods, user=user, instance=self.instance, without="").own
+        own = self.usage().own
         return f"You: {sum(server.gpus for server in own)} of {limit} GPUs in use." if own else ""
-
-    async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield KubeSpawner's progress, after what the user should know about the decision."""
-        if self.notice:
-            yield {"progress": 0, "message": self.notice}
-        async for event in super().progress():
-            yield event
 
     def _options_from_form(self, formdata: Mapping[str, Any]) -> dict[str, object]:
         return options_from_fields(formdata)
