@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from gpu_launcher import __version__
 
 # Each module registers its subcommands; none imports anything heavy until its command runs.
-_COMMANDS = ("demo", "lab", "lint", "settings")
+_COMMANDS = ("controller", "demo", "lab", "lint", "settings")
 
 # Top-level module that is missing -> the extra that brings it.
 _EXTRAS = {
-    "aiohttp": "lab",
+    "aiohttp": "controller",
     "cryptography": "lab",
     "jupyterhub": "lab",
     "jupyterlab": "lab",
     "kubernetes": "controller",
     "kubespawner": "lab",
+    "prometheus_client": "controller",
     "pydantic": "controller",
     "yaml": "controller",
 }

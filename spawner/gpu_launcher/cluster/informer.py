@@ -82,7 +82,8 @@ class Informer:
             except KubeError as error:
                 problem = f"{error.status} {error.reason}"
                 if problem != last_problem:
-                    log.warning("informer path=%s problem=%s", self._path, problem)
+                    # The message names the verb and the resource that a role lacks.
+                    log.warning("informer path=%s problem=%s: %s", self._path, problem, error.message)
                     last_problem = problem
                 backoff = error.retry_after if error.retry_after is not None else min(backoff * 2, _BACKOFF_LAST)
             await asyncio.sleep(max(0.0, backoff - (time.monotonic() - started)) or _BACKOFF_FIRST)

@@ -1,0 +1,42 @@
+"""What Prometheus gets of the slot pools: computed at each scrape from the state that was published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gpu_launcher.domain.pool_state import PublishedState
+
+
+class PoolCollector(Collector):
+    """Gauges of every configured pool; a pool whose state is unknown has no slots series, rather than a wrong one."""
+
+    def __init__(self, state: Callable[[], PublishedState | None]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Return the metrics of the last published state; before the first there are families without series."""
+        state = self._state()
+        slots = GaugeMetricFamily(
+            "gpu_launcher_pool_slots", "Slots of a pool: ready, starting or in use", labels=["pool", "state"]
+        )
+        price = GaugeMetricFamily(
+            "gpu_launcher_pool_slot_usd_per_hour", "On-demand price of one slot, dollars an hour", labels=["pool"]
+        )
+        observed = GaugeMetricFamily(
+            "gpu_launcher_pool_state_observed_timestamp_seconds", "When the published state was observed"
+        )
+        if state is not None:
+            observed.add_metric([], state.observed_at)
+            for pool in state.pools.values():
+                for name, count in (
+                    ("ready", pool.ready.get("", 0)),
+                    ("starting", pool.starting),
+                    ("in_use", pool.in_use),
+                ):
+                    slots.add_metric([pool.pool_id, name], count)
+                if pool.usd_per_hour is not None:
+                    price.add_metric([pool.pool_id], pool.usd_per_hour)
+        return (slots, price, observed)
