@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hubs import running_hub
-from spawners import Build, manifest
+from spawners import DOCUMENT, Build, manifest
 
 fancy = pytest.importorskip("jupyterhub_fancy_profiles")
 
@@ -36,6 +36,16 @@ async def test_its_form_shows_our_ids_words_and_choices(build: Build) -> None:
     assert list(profiles["t4x"]["profile_options"]["gpus"]["choices"]) == ["1", "2", "3", "4"]
     assert profiles["t4x"]["profile_options"]["image"]["unlisted_choice"]["enabled"] is True
     assert "kubespawner_override" not in json.dumps(list(profiles.values()))
+
+
+async def test_what_a_start_may_become_is_a_choice_that_names_only_open_profiles(build: Build) -> None:
+    h100 = {"id": "h100", "display_name": "H100", "gpu": {"name": "h100"}, "fallback": {"profiles": ["a100", "a10g"]}}
+    spawner = build(document=DOCUMENT | {"profiles": [*DOCUMENT["profiles"], h100]})
+    profiles = {profile["slug"]: profile for profile in spawner.profile_list}
+    choices = profiles["h100"]["profile_options"]["fallback"]["choices"]
+    assert choices["true"] == {"display_name": "start A10G instead", "default": False}
+    assert choices["false"]["default"] is True
+    assert not any("fallback" in profiles[key].get("profile_options", {}) for key in ("cpu", "a10g", "t4x"))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -43,19 +43,24 @@ def alternatives(
     eta: Callable[[Profile, StartKind], Eta | None],
     prices: Prices,
     hub_image: str = "",
+    tried: Collection[str] = (),
 ) -> tuple[Alternative, ...]:
     """Return at most three profiles in place of *without* (an id) that the person may start now, the best first.
 
     Ready ones come first, then by wait, then those of unknown wait; the admin's own fallbacks before others of the
     same. Left out: what is unavailable, what needs the very machines that are short, and a profile without a GPU in
-    place of one with, unless the admin names it. *hub_image* is what profiles without images start.
+    place of one with, unless the admin names it. *hub_image* is what profiles without images start, *tried* the keys
+    of the attempts that this start has made.
     """
     asked = choices.profiles.get(without)
     if asked is None:
         return ()
+    short = {key.partition("/")[0] for key in tried}
+    if without in choices.pools:
+        short.add(choices.pools[without].id)
     found: list[tuple[tuple[float, ...], Alternative]] = []
     for profile in choices.profiles.values():
-        if not _in_place_of(asked, profile, choices):
+        if not _in_place_of(asked, profile, choices, short):
             continue
         pool, image = choices.pools[profile.id], profile.image(None)
         state = availability(
@@ -76,9 +81,10 @@ def alternatives(
 
 
 def consent_words(profile: Profile, others: Mapping[str, Profile]) -> str:
-    """Return what a user agrees to by ticking a profile's fallback, "" if there is nothing to agree to.
+    """Return what a user agrees to by ticking a profile's fallback, to be read after "If there is none:".
 
-    *others* are the profiles that are open to the user and can be had, by id; closed ones are never named.
+    "" if there is nothing to agree to. *others* are the profiles that are open to the user and can be had, by id;
+    closed ones are never named.
     """
     agreed = []
     if profile.risky_fallback:
@@ -86,7 +92,7 @@ def consent_words(profile: Profile, others: Mapping[str, Profile]) -> str:
     named = [_named(others[key]) for key in profile.fallback.profiles if key in others]
     if named:
         agreed.append(f"start {' or '.join(named)} instead")
-    return f"if there is none, {', or '.join(agreed)}" if agreed else ""
+    return ", or ".join(agreed)
 
 
 def _named(profile: Profile) -> str:
@@ -94,15 +100,12 @@ def _named(profile: Profile) -> str:
     return f"{profile.display_name}{risk}"
 
 
-def _in_place_of(asked: Profile, other: Profile, choices: Choices) -> bool:
+def _in_place_of(asked: Profile, other: Profile, choices: Choices, short: Collection[str]) -> bool:
     alike = (other.gpu is None) == (asked.gpu is None) or other.id in asked.fallback.profiles
     if other.id == asked.id or not alike:
         return False
     request = StartRequest(other.id, gpus=other.gpu.count if other.gpu else 0)
-    if not choices.admit(other, request):
-        return False
-    pool = choices.pools.get(asked.id)
-    return pool is None or choices.pools[other.id].id != pool.id
+    return choices.admit(other, request) and choices.pools[other.id].id not in short
 
 
 def _rank(state: Availability, named: bool, usd: float | None) -> tuple[float, ...]:

@@ -6,38 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from enum import StrEnum
 
 from gpu_launcher.domain.instance_type import InstanceType
 from gpu_launcher.domain.policy import ClusterPolicy, Limits, Prices
 from gpu_launcher.domain.pool import NoPool, NoPoolReason, SlotPool
 from gpu_launcher.domain.profile import Profile
 from gpu_launcher.domain.quantity import MIB
+from gpu_launcher.explain.fallbacks import fallback_findings
+from gpu_launcher.explain.findings import Finding, Level
 from gpu_launcher.explain.prices import SlotPrice, priced, slot_price
 from gpu_launcher.explain.wait import ColdStart, cold_start, in_words, shortening
 from gpu_launcher.planning.dialects import LABELS, checkable
 from gpu_launcher.planning.matching import Types, gib, wanted_name
 from gpu_launcher.planning.pools import base_id, checkable_types, pools_for
 from gpu_launcher.planning.sizing import image_bytes
-
-
-class Level(StrEnum):
-    """How bad a finding is. An error means that the profile cannot start, a note that something is not known."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that an admin should know: a stable code, and plain words with the remedy."""
-
-    level: Level
-    code: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +63,12 @@ def lint(
     pools = pools_for(profiles, catalogue, policy)
     bases = {one.id: base_id(one, catalogue, policy) for one in profiles}
     beside = {one.id: [other for other in profiles if bases[other.id] == bases[one.id]] for one in profiles}
-    return tuple(
+    reports = (
         _report(one, pools[one.id], beside[one.id], catalogue, policy, prices, limits or Limits()) for one in profiles
+    )
+    by_id = {one.id: one for one in profiles}
+    return tuple(
+        replace(one, findings=(*one.findings, *fallback_findings(one.profile, by_id, pools))) for one in reports
     )
 
 
@@ -190,7 +178,8 @@ def _image_findings(profile: Profile) -> Iterator[Finding]:
         text = f"size is missing for image {', '.join(unsized)}: the wait and the disk are not checked for it"
         yield Finding(Level.NOTE, "image_size_unknown", text)
     plain = [image.id for image in profile.images if not image.session_extension]
-    if (profile.capacity.interruptible or profile.spot_choice) and (plain or not profile.images):
+    spot = profile.capacity.interruptible or profile.spot_choice or profile.risky_fallback
+    if spot and (plain or not profile.images):
         which = f"image {', '.join(plain)}" if plain else "the hub's image"
         text = (
             f"spot machines go with two minutes' notice, and {which} has no session extension: nothing saves work "

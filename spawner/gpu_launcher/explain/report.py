@@ -7,7 +7,8 @@ from textwrap import fill
 
 from gpu_launcher.domain.quantity import MIB, format_bytes, format_cpu
 from gpu_launcher.domain.resources import Resources
-from gpu_launcher.explain.lint import Finding, Level, Machine, ProfileReport
+from gpu_launcher.explain.findings import Finding, Level
+from gpu_launcher.explain.lint import Machine, ProfileReport
 from gpu_launcher.explain.prices import dollars
 from gpu_launcher.explain.wait import ColdStart, in_words
 from gpu_launcher.planning.matching import gib

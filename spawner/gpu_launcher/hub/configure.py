@@ -10,7 +10,8 @@ from typing import Any
 
 from traitlets.log import get_logger
 
-from gpu_launcher.explain.lint import Finding, Level, document_findings, lint
+from gpu_launcher.explain.findings import Finding, Level
+from gpu_launcher.explain.lint import document_findings, lint
 from gpu_launcher.explain.prices import dollars
 from gpu_launcher.explain.report import wait_words
 from gpu_launcher.hub.conflicts import refuse_second_call, refuse_second_list, spawner_is_ours

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu_launcher.domain.pool import NoPool
 from gpu_launcher.domain.profile import Profile
+from gpu_launcher.explain.alternatives import consent_words
 from gpu_launcher.hub.offers import Offer
 
 
@@ -15,10 +16,11 @@ def published(offers: Iterable[Offer]) -> list[dict[str, Any]]:
 
     It has no ``kubespawner_override``: what a profile means is decided in the option step alone.
     """
-    return [_entry(offer.profile) for offer in offers if not isinstance(offer.pool, NoPool)]
+    possible = {offer.profile.id: offer.profile for offer in offers if not isinstance(offer.pool, NoPool)}
+    return [_entry(profile, possible) for profile in possible.values()]
 
 
-def _entry(profile: Profile) -> dict[str, Any]:
+def _entry(profile: Profile, possible: Mapping[str, Profile]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "slug": profile.id,
         "display_name": profile.display_name,
@@ -27,7 +29,12 @@ def _entry(profile: Profile) -> dict[str, Any]:
     }
     choices = {
         name: option
-        for name, option in (("image", _images(profile)), ("gpus", _gpus(profile)), ("spot", _spot(profile)))
+        for name, option in (
+            ("image", _images(profile)),
+            ("gpus", _gpus(profile)),
+            ("spot", _spot(profile)),
+            ("fallback", _fallback(profile, possible)),
+        )
         if option
     }
     return entry | ({"profile_options": choices} if choices else {})
@@ -58,6 +65,11 @@ def _spot(profile: Profile) -> dict[str, Any] | None:
     if not profile.spot_choice:
         return None
     return _option("Capacity", [("false", "on-demand"), ("true", "spot, may end with 2 minutes' notice")])
+
+
+def _fallback(profile: Profile, possible: Mapping[str, Profile]) -> dict[str, Any] | None:
+    agreed = consent_words(profile, possible)
+    return _option("If there is none", [("false", "say so"), ("true", agreed)]) if agreed else None
 
 
 def _option(title: str, choices: list[tuple[str, str]]) -> dict[str, Any]:

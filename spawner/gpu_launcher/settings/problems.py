@@ -55,7 +55,7 @@ def _fallback_problems(data: Mapping[str, Any], profiles: list[tuple[int, dict[s
                 yield f"{path}.profiles[{place}]: {key} is the id of no profile; {_nearest(key, ids)}"
         capacity = fallback.get("capacity")
         known = capacity in list(Capacity) and dialect in list(Dialect)
-        if known and capacity_terms(Dialect(dialect), Capacity(capacity)) is None:
+        if known and capacity_terms(Dialect(str(dialect)), Capacity(str(capacity))) is None:
             yield f"{path}.capacity: {dialect} labels cannot say capacity {capacity}; use on-demand or spot"
 
 

@@ -120,6 +120,12 @@ def test_only_what_the_person_may_start_now_is_offered(changes: dict[str, Any]) 
     assert found(replace(ALL, **changes), {}) == ()
 
 
+def test_what_this_start_has_already_tried_is_no_alternative() -> None:
+    tried = ("t4-1", "l4-1/any-zone", "h100-1-spot")
+    others = alternatives(ALL, None, "a100", NOW, eta=eta, prices=Prices(), tried=tried)
+    assert ids(others) == ["a10g", "h100"]
+
+
 def test_the_hubs_image_counts_where_a_profile_has_none() -> None:
     known = choices(gpu_profile("a100"), gpu_profile("t4"))
     pools = {"t4-1": PoolState("t4-1", ready={"": 1, "quay.io/hub/image:1": 1})}
@@ -161,15 +167,15 @@ OTHERS = {"t4": gpu_profile("t4"), "l4": gpu_profile("l4", capacity=Capacity.SPO
         ({}, ""),
         ({"fallback": Fallback(profiles=("closed",))}, ""),
         ({"capacity": Capacity.SPOT, "fallback": Fallback(Capacity.ON_DEMAND)}, ""),
-        ({"fallback": Fallback(profiles=("closed", "t4"))}, "if there is none, start T4 instead"),
+        ({"fallback": Fallback(profiles=("closed", "t4"))}, "start T4 instead"),
         (
             {"fallback": Fallback(profiles=("t4", "l4"))},
-            "if there is none, start T4 or L4 (may end with 2 minutes' notice) instead",
+            "start T4 or L4 (may end with 2 minutes' notice) instead",
         ),
-        ({"fallback": Fallback(Capacity.SPOT)}, "if there is none, use spot, which may end with 2 minutes' notice"),
+        ({"fallback": Fallback(Capacity.SPOT)}, "use spot, which may end with 2 minutes' notice"),
         (
             {"fallback": Fallback(Capacity.SPOT_FIRST, ("t4",))},
-            "if there is none, use spot, which may end with 2 minutes' notice, or start T4 instead",
+            "use spot, which may end with 2 minutes' notice, or start T4 instead",
         ),
     ],
 )

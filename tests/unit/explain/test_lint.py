@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gpu_launcher.domain.policy import ClusterPolicy, Dialect, Limits, Prices
-from gpu_launcher.domain.profile import Capacity, GpuRequest, Image, Profile, ProfileLimits, Size
+from gpu_launcher.domain.profile import Capacity, Fallback, GpuRequest, Image, Profile, ProfileLimits, Size
 from gpu_launcher.domain.quantity import GIB
-from gpu_launcher.explain.lint import Level, ProfileReport, document_findings, lint
+from gpu_launcher.explain.findings import Level
+from gpu_launcher.explain.lint import ProfileReport, document_findings, lint
 from gpu_launcher.explain.report import as_data, as_text
 from machines import CATALOGUE, TORCH, cpu_profile, gpu_profile
 
@@ -34,6 +35,30 @@ def test_a_profile_says_its_machines_and_prices() -> None:
     assert report.machines[0].price.spot == pytest.approx(0.503 * 0.3)
     assert report.findings == ()
     assert not report.failed
+
+
+@pytest.mark.parametrize(
+    ("other", "code"),
+    [
+        (gpu_profile("t4"), None),
+        (gpu_profile("t4", groups=("vision",)), None),
+        (gpu_profile("t4", groups=("language",)), "fallback_not_open"),
+        (gpu_profile("t4", name="t5"), "fallback_impossible"),
+        (gpu_profile("t4", name="a10g"), "fallback_same_machines"),
+        (gpu_profile("t4", name="a10g", capacity=Capacity.SPOT), None),
+        (gpu_profile("t4", name="a10g", fallback=Fallback(Capacity.SPOT)), None),
+    ],
+)
+def test_a_fallback_that_leads_nowhere_is_named(other: Profile, code: str | None) -> None:
+    asked = gpu_profile(images=(TORCH,), groups=("vision",), fallback=Fallback(profiles=("t4", "gone")))
+    report, _ = lint([asked, other], CATALOGUE, POLICY)
+    assert _codes(report) == ([code] if code else [])
+    assert not report.failed
+
+
+def test_a_fallback_to_spot_is_told_what_spot_does() -> None:
+    asked = gpu_profile(images=(replace(TORCH, session_extension=False),), fallback=Fallback(Capacity.SPOT))
+    assert _codes(_report(asked)) == ["spot_without_extension"]
 
 
 def test_c4_gpu_name_and_host_memory_are_explained_as_in_the_article() -> None:
