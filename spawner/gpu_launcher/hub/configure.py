@@ -15,6 +15,7 @@ from gpu_launcher.explain.lint import document_findings, lint
 from gpu_launcher.explain.prices import dollars
 from gpu_launcher.explain.report import wait_words
 from gpu_launcher.hub.conflicts import refuse_second_call, refuse_second_list, spawner_is_ours
+from gpu_launcher.hub.pages import TEMPLATES
 from gpu_launcher.settings.catalogue import load_catalogue
 from gpu_launcher.settings.load import Settings, load_settings
 
@@ -51,6 +52,7 @@ def configure(
         c.JupyterHub.spawner_class = "gpu_launcher.hub.spawner.GpuSpawner"
     c.GpuSpawner.settings = document
     _unthrottle(c)
+    _add_pages(c)
     _report(settings)
 
 
@@ -77,6 +79,19 @@ def _unthrottle(c: Any) -> None:
             "refused; 0 leaves the limit to GpuSpawner.concurrent_creates",
             c.JupyterHub.concurrent_spawn_limit,
         )
+
+
+def _add_pages(c: Any) -> None:
+    """Let the hub find our pages of a start: before its own, after those of the site."""
+    pages, paths = str(TEMPLATES), c.JupyterHub.template_paths
+    if isinstance(paths, list):
+        if pages not in paths:
+            paths.append(pages)
+        return
+    # Nothing assigned: what the site has inserted so far stays in front, and the hub's default comes last.
+    inserted = [path for _, path in paths.to_dict().get("inserts", ())]
+    if pages not in inserted:
+        paths.insert(len(inserted), pages)
 
 
 def _report(settings: Settings) -> None:
