@@ -58,7 +58,7 @@ def test_without_a_fallback_there_is_no_next_attempt() -> None:
     assert climb(StartRequest("a10g", gpus=1, fallback=True), choices(*OTHERS)) == []
 
 
-def test_spot_becomes_on_demand_without_asking_anybody() -> None:
+def test_k4_spot_becomes_on_demand_without_asking_anybody() -> None:
     spot = gpu_profile("t4", capacity=Capacity.SPOT, fallback=Fallback(Capacity.ON_DEMAND))
     (rung,) = climb(StartRequest("t4", gpus=1), choices(spot))
     assert (rung.kind, rung.words, rung.key) == (RungKind.CAPACITY, "Trying on-demand", "t4-1")
@@ -80,7 +80,7 @@ def test_a_ticked_spot_already_takes_on_demand() -> None:
     assert told(climb(StartRequest("t4", gpus=1, fallback=True), choices(profile))) == ["Trying spot and on-demand"]
 
 
-def test_another_profile_needs_the_users_consent() -> None:
+def test_k4_another_profile_needs_the_users_consent() -> None:
     known = choices(A100, *OTHERS)
     assert climb(StartRequest("a100", gpus=1), known) == []
     rungs = climb(StartRequest("a100", gpus=1, fallback=True), known)
