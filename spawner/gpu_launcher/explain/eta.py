@@ -176,6 +176,7 @@ def under(seconds: float) -> str:
     if seconds < 10:
         return f"{max(1, math.ceil(seconds))} s"
     if seconds <= 60:
-        return f"{math.ceil(seconds / 10) * 10} s"
+        step = 5 if seconds <= 30 else 10
+        return f"{math.ceil(seconds / step) * step} s"
     minutes, rest = divmod(math.ceil(seconds / 30) * 30, 60)
     return f"{minutes}:{rest:02d}" if rest else f"{minutes} min"

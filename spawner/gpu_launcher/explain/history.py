@@ -66,8 +66,11 @@ class History:
 
     def count(self, where: Where, phase: Phase) -> int:
         """Return how many starts told how long the phase takes, by the narrowest facts given; cut short ones not."""
-        narrowest = [*where.widths()][-1]
-        return sum(one.ended for record in self._by_where.get(narrowest, ()) for one in _observations(record, phase))
+        if (where, phase) not in self._counts:
+            narrowest = [*where.widths()][-1]
+            found = self._by_where.get(narrowest, ())
+            self._counts[where, phase] = sum(one.ended for record in found for one in _observations(record, phase))
+        return self._counts[where, phase]
 
     def lifetimes(self, where: Where, phase: Phase, prior: Lifetimes) -> Lifetimes:
         """Return how long the phase takes: own starts before those of wider keys before what was published."""
@@ -94,6 +97,10 @@ class History:
             for where in Where(record.kind, record.pool_id, record.capacity_type, record.zone).widths():
                 found[where].append(record)
         return dict(found)
+
+    @cached_property
+    def _counts(self) -> dict[tuple[Where, Phase], int]:
+        return {}
 
     @cached_property
     def _curves(self) -> dict[tuple[Where, Phase], Lifetimes]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from statistics import NormalDist
 
@@ -28,31 +30,37 @@ class Observation:
     ended: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lifetimes:
     """A distribution of times: (seconds, weight) ascending, where a weight of 1 is worth one observed start."""
 
     points: tuple[tuple[float, float], ...] = ()
 
-    @property
+    @cached_property
     def weight(self) -> float:
         """How many starts it is worth."""
-        return math.fsum(weight for _, weight in self.points)
+        return math.fsum([weight for _, weight in self.points])
+
+    @cached_property
+    def grid(self) -> tuple[float, ...]:
+        """Equally likely times that stand for it in a sum, ascending; zeros where nothing is known."""
+        return _equally_likely(self, _GRID)
 
     def blended(self, own: Lifetimes, worth: float) -> Lifetimes:
         """Return *own* with this distribution added as if it were *worth* starts."""
-        total = self.weight
-        if total <= 0:
+        if self.weight <= 0:
             return own
-        scaled = [(seconds, weight * worth / total) for seconds, weight in self.points]
-        return Lifetimes(tuple(sorted([*own.points, *scaled])))
+        scaled = [(seconds, weight * worth / self.weight) for seconds, weight in self.points]
+        return _thinned(Lifetimes(tuple(sorted([*own.points, *scaled]))))
 
     def left(self, spent: float) -> Lifetimes:
         """Return the time that is left after *spent* seconds, given that it has not ended."""
         if spent <= 0:
             return self
-        kept = [(seconds - spent, weight) for seconds, weight in self.points if seconds > spent]
-        missing = 1.0 - math.fsum(weight for _, weight in kept)
+        kept = [
+            (seconds - spent, weight) for seconds, weight in self.points[bisect_right(self.points, (spent, math.inf)) :]
+        ]
+        missing = 1.0 - math.fsum([weight for _, weight in kept])
         if missing > 0:
             # Less than one start went on for so long: what is left is a guess from the time spent, and a wide one.
             kept = sorted([*kept, *_beyond(spent, missing, offset=0.0)])
@@ -60,40 +68,29 @@ class Lifetimes:
 
     def quantile(self, part: float) -> float:
         """Return the time that this part (0 to 1) of the starts stays within; 0.0 where nothing is known."""
-        goal = part * self.weight
-        for (seconds, _), reached in zip(self.points, accumulate(weight for _, weight in self.points), strict=True):
-            if reached >= goal - 1e-9:
-                return seconds
-        return self.points[-1][0] if self.points else 0.0
-
-    def grid(self, size: int = _GRID) -> tuple[float, ...]:
-        """Return *size* equally likely times, ascending; zeros where nothing is known."""
         if not self.points:
-            return (0.0,) * size
-        step = self.weight / size
-        values: list[float] = []
-        reached = 0.0
-        for seconds, weight in self.points:
-            reached += weight
-            while len(values) < size and (len(values) + 0.5) * step <= reached:
-                values.append(seconds)
-        return (*values, *[self.points[-1][0]] * (size - len(values)))
+            return 0.0
+        reached = list(accumulate([weight for _, weight in self.points]))
+        # What rounding adds up must not push a whole point.
+        place = bisect_left(reached, part * reached[-1] * (1 - 1e-9))
+        return self.points[min(place, len(self.points) - 1)][0]
 
 
 def observed(observations: Iterable[Observation]) -> Lifetimes:
-    """Return the Kaplan-Meier curve: what was cut short counts for the time it lasted, and passes its weight on."""
-    ordered = sorted(observations, key=lambda one: (one.seconds, not one.ended))
-    points: list[tuple[float, float]] = []
-    weight = 1.0
-    for place, one in enumerate(ordered):
-        others = len(ordered) - place - 1
-        if one.ended:
-            points.append((one.seconds, weight))
-        elif others:
-            weight *= (others + 1) / others
-        else:
-            points.extend(_beyond(one.seconds, weight, offset=one.seconds))
-    return _thinned(Lifetimes(tuple(points)))
+    """Return the Kaplan-Meier curve: what was cut short counts for the time it lasted, and passes its weight on.
+
+    One start more is counted than was seen, longer than all of them: the next one may be.
+    """
+    points = _curve(observations)
+    longest = points[-1][0] if points else 0.0
+    return _thinned(Lifetimes((*points, *_beyond(longest, 1.0, offset=longest)))) if points else Lifetimes()
+
+
+def within(observations: Iterable[Observation], bound: float) -> float:
+    """Return which part (0 to 1) of the times stays within the bound, those cut short counted for what they lasted."""
+    points = _curve(observations)
+    every = math.fsum(weight for _, weight in points)
+    return math.fsum(weight for seconds, weight in points if seconds <= bound) / every if every else 0.0
 
 
 def guessed(seconds: float) -> Lifetimes:
@@ -106,12 +103,27 @@ def guessed(seconds: float) -> Lifetimes:
 
 def total(parts: Sequence[Lifetimes]) -> Lifetimes:
     """Return the sum of independent times, worth as many starts as the least known of them."""
-    worth = min((part.weight for part in parts), default=0.0)
-    sums: tuple[float, ...] = (0.0,)
-    for part in parts:
-        grid = part.grid()
-        sums = tuple(sorted(one + other for one in _middles(sums, _GRID) for other in grid))
-    return _of(_middles(sums, _POINTS), worth)
+    if not parts:
+        return Lifetimes()
+    sums = parts[0].grid
+    for part in parts[1:]:
+        sums = tuple(sorted([one + other for one in _middles(sums, _GRID) for other in part.grid]))
+    return _of(_middles(sums, min(_POINTS, len(sums))), min(part.weight for part in parts))
+
+
+def _curve(observations: Iterable[Observation]) -> list[tuple[float, float]]:
+    ordered = sorted(observations, key=lambda one: (one.seconds, not one.ended))
+    points: list[tuple[float, float]] = []
+    weight = 1.0
+    for place, one in enumerate(ordered):
+        others = len(ordered) - place - 1
+        if one.ended:
+            points.append((one.seconds, weight))
+        elif others:
+            weight *= (others + 1) / others
+        else:
+            points.extend(_beyond(one.seconds, weight, offset=one.seconds))
+    return points
 
 
 def _beyond(reach: float, weight: float, *, offset: float) -> list[tuple[float, float]]:
@@ -119,15 +131,24 @@ def _beyond(reach: float, weight: float, *, offset: float) -> list[tuple[float, 
     return [(offset + base * growth, weight / len(_GROWTH)) for growth in _GROWTH]
 
 
+def _equally_likely(lifetimes: Lifetimes, size: int) -> tuple[float, ...]:
+    points = lifetimes.points
+    if not points:
+        return (0.0,) * size
+    reached = list(accumulate(weight for _, weight in points))
+    step, last = reached[-1] / size, len(points) - 1
+    return tuple([points[min(last, bisect_left(reached, (place + 0.5) * step))][0] for place in range(size)])
+
+
 def _thinned(lifetimes: Lifetimes) -> Lifetimes:
     if len(lifetimes.points) <= _POINTS:
         return lifetimes
-    return _of(lifetimes.grid(_POINTS), lifetimes.weight)
+    return _of(_equally_likely(lifetimes, _POINTS), lifetimes.weight)
 
 
 def _of(values: Sequence[float], worth: float) -> Lifetimes:
-    return Lifetimes(tuple((value, worth / len(values)) for value in values))
+    return Lifetimes(tuple([(value, worth / len(values)) for value in values]))
 
 
 def _middles(values: Sequence[float], size: int) -> tuple[float, ...]:
-    return tuple(values[int((place + 0.5) * len(values) / size)] for place in range(size))
+    return tuple([values[int((place + 0.5) * len(values) / size)] for place in range(size)])
