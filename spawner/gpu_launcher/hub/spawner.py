@@ -260,12 +260,11 @@ class GpuSpawner(AdoptedStarts):
 
     def alternatives(self) -> tuple[Alternative, ...]:
         """Return what could be started instead, the best first."""
-        if self.plan is None:
+        if self._asked is None or self._site is None:
             return ()
-        offers = self.offers
         return alternatives(
-            self.choices(), self.published, self.plan.profile_id, time.time(),
-            eta=self.whole_start, prices=offers.settings.prices, hub_image=self.image,
+            self.choices(), self.published, self._asked[0].id, time.time(), tried=self._rungs,
+            eta=self.whole_start, prices=self.offers.settings.prices, hub_image=self._site["image"],
         )  # fmt: skip
 
     def _accepted(self, outcome: _Outcome | Refusal) -> _Outcome:
