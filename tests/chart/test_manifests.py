@@ -11,7 +11,7 @@ import kubernetes_validate
 import yaml
 from rendering import CHART, NAMESPACE, RELEASE, Helm, Manifest
 
-CORE_GROUPS = ("v1", "rbac.authorization.k8s.io/v1", "scheduling.k8s.io/v1")
+CORE_GROUPS = ("v1", "apps/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1", "scheduling.k8s.io/v1")
 KUBERNETES = "1.35"  # the lab's, and within reach of every supported cluster
 EC2_NODE_CLASS = json.loads((Path(__file__).parent / "data" / "ec2nodeclass.schema.json").read_text())
 
@@ -67,16 +67,62 @@ def test_settings_reach_the_config_map_whole(helm: Helm) -> None:
     document = f"settings={json.dumps(profile)}"
     done = helm.run("template", RELEASE, str(CHART), "--skip-schema-validation", "--set-json", document)
     maps = [item for item in yaml.safe_load_all(done.stdout) if item and item["kind"] == "ConfigMap"]
-    assert [yaml.safe_load(item["data"]["settings.yaml"]) for item in maps] == [{"version": 1, **profile}]
+    documents = [item["data"]["settings.yaml"] for item in maps if item["metadata"]["name"].endswith("-settings")]
+    assert [yaml.safe_load(text) for text in documents] == [{"version": 1, **profile}]
 
 
 def test_a_hub_elsewhere_gets_its_own_settings_and_permissions(helm: Helm) -> None:
     objects = helm.template('hub={"serviceAccount":"hub","namespace":"notebooks"}')
-    where = {item["metadata"]["namespace"] for item in objects if item["kind"] == "ConfigMap"}
-    assert where == {NAMESPACE, "notebooks"}
-    subjects = [subject for item in objects for subject in item.get("subjects", [])]
-    assert subjects
-    assert {subject["namespace"] for subject in subjects} == {"notebooks"}
+    where = {
+        (item["metadata"]["name"], item["metadata"]["namespace"]) for item in objects if item["kind"] == "ConfigMap"
+    }
+    assert where == {
+        ("gpu-launcher-settings", NAMESPACE),
+        ("gpu-launcher-settings", "notebooks"),
+        ("gpu-launcher-state", "notebooks"),
+    }
+    subjects = {(one["name"], one["namespace"]) for item in objects for one in item.get("subjects", [])}
+    assert subjects == {("hub", "notebooks"), ("gpu-launcher-controller", NAMESPACE)}
+    secrets = {item["metadata"]["namespace"]: item["data"] for item in objects if item["kind"] == "Secret"}
+    assert set(secrets) == {NAMESPACE, "notebooks"}
+    assert secrets[NAMESPACE] == secrets["notebooks"], "the hub would show another secret than the controller expects"
+
+
+def _controller(helm: Helm, *sets: str) -> Manifest:
+    (found,) = (item for item in helm.template(*sets) if item["kind"] == "Deployment")
+    return found
+
+
+def test_the_controller_publishes_where_the_hub_looks(helm: Helm) -> None:
+    found = _controller(helm, 'hub={"serviceAccount":"hub","namespace":"notebooks"}')
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    assert {"--namespace=notebooks", "--state=gpu-launcher-state"} <= set(container["args"])
+    assert found["metadata"]["namespace"] == NAMESPACE
+    assert (found["spec"]["replicas"], found["spec"]["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_changed_settings_start_the_controller_anew(helm: Helm) -> None:
+    def checksum(*sets: str) -> str:
+        annotations = _controller(helm, *sets)["spec"]["template"]["metadata"]["annotations"]
+        return str(annotations["gpu-launcher/settings-checksum"])
+
+    assert checksum() == checksum('controller={"create":true}')
+    assert checksum() != checksum('settings={"version":1,"limits":{"gpus_per_user":1}}')
+
+
+def test_without_the_controller_nothing_of_it_is_left(helm: Helm) -> None:
+    objects = helm.template('controller={"create":false}')
+    assert not {"Deployment", "Service", "Secret", "NetworkPolicy"} & {item["kind"] for item in objects}
+    assert not [item for item in objects if "-state" in item["metadata"]["name"] or "controller" in str(item)]
+
+
+def test_further_peers_may_reach_the_controller(helm: Helm) -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    objects = helm.template(f"controller.networkPolicy.from={json.dumps([peer])}")
+    (policy,) = (item for item in objects if item["kind"] == "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"][1:] == [peer]
+    assert rule["from"][0]["podSelector"] == {"matchLabels": {"component": "hub"}}
 
 
 def test_notes_tell_the_next_step(helm: Helm) -> None:

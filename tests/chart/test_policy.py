@@ -18,6 +18,10 @@ HARMLESS = {
     "RoleBinding",
     "PriorityClass",
     "Pod",
+    "Deployment",
+    "Service",
+    "Secret",
+    "NetworkPolicy",
 }
 BUYS_ON_DEMAND = {"NodePool", "EC2NodeClass", "KWOKNodeClass"}
 
@@ -97,7 +101,7 @@ def test_no_priority_is_the_clusters_default(objects: list[Manifest]) -> None:
 
 
 def test_nothing_selects_patches_or_hooks_into_foreign_objects(objects: list[Manifest]) -> None:
-    # No webhook, no policy, no controller, no hook at install, upgrade or delete: only the pod of `helm test`.
+    # No webhook, no admission policy, no hook at install, upgrade or delete: only the pod of `helm test`.
     assert {item["kind"] for item in objects} <= HARMLESS | BUYS_ON_DEMAND
     for item in objects:
         hook = item["metadata"].get("annotations", {}).get("helm.sh/hook")
@@ -105,15 +109,26 @@ def test_nothing_selects_patches_or_hooks_into_foreign_objects(objects: list[Man
         assert (hook == "test") == (item["kind"] == "Pod")
 
 
-def test_rbac_is_exact(helm: Helm) -> None:
-    granted = {
-        (item["kind"], item["metadata"].get("namespace"), group, resource, verb)
-        for item in kind(helm.template(), "Role", "ClusterRole")
+def granted_to(component: str, objects: list[Manifest]) -> set[tuple[str, str | None, str, str, str]]:
+    """(kind of role, namespace, API group, resource or resource/name, verb) of everything that a component may do."""
+    return {
+        (
+            item["kind"],
+            item["metadata"].get("namespace"),
+            group,
+            "/".join([resource, *rule.get("resourceNames", [])]),
+            verb,
+        )
+        for item in kind(objects, "Role", "ClusterRole")
+        if item["metadata"]["labels"]["app.kubernetes.io/component"] == component
         for rule in item["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+def test_rbac_of_the_hub_is_exact(helm: Helm) -> None:
     cluster_wide = [
         ("", "nodes"),
         ("", "persistentvolumes"),
@@ -121,9 +136,19 @@ def test_rbac_is_exact(helm: Helm) -> None:
         ("karpenter.sh", "nodeclaims"),
         ("karpenter.sh", "nodepools"),
     ]
-    assert granted == {
+    assert granted_to("hub", helm.template()) == {
         *(("ClusterRole", None, group, resource, verb) for group, resource in cluster_wide for verb in READ),
         *(("Role", "default", "", "events", verb) for verb in READ),
+        *(("Role", NAMESPACE, "", "configmaps/gpu-launcher-state", verb) for verb in READ),
+    }
+
+
+def test_rbac_of_the_controller_is_exact(helm: Helm) -> None:
+    cluster_wide = [("", "nodes"), ("", "pods"), ("karpenter.sh", "nodeclaims"), ("karpenter.sh", "nodepools")]
+    assert granted_to("controller", helm.template()) == {
+        *(("ClusterRole", None, group, resource, verb) for group, resource in cluster_wide for verb in READ),
+        *(("Role", "default", "", "events", verb) for verb in READ),
+        *(("Role", NAMESPACE, "", "configmaps/gpu-launcher-state", verb) for verb in ("get", "patch")),
     }
 
 
@@ -134,12 +159,18 @@ def test_rbac_annotating_pods_is_asked_for(helm: Helm) -> None:
     assert added["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
 
 
-def test_rbac_is_bound_to_the_hub_alone(objects: list[Manifest]) -> None:
+def test_rbac_is_bound_to_its_component_alone(objects: list[Manifest]) -> None:
     bindings = kind(objects, "RoleBinding", "ClusterRoleBinding")
     roles = {(item["kind"], item["metadata"]["name"]) for item in kind(objects, "Role", "ClusterRole")}
     assert {(item["roleRef"]["kind"], item["roleRef"]["name"]) for item in bindings} == roles
+    (account,) = (item["metadata"]["name"] for item in kind(objects, "ServiceAccount") if "-controller" in str(item))
+    accounts = {"hub": "hub", "controller": account}
     for item in bindings:
-        assert [(subject["kind"], subject["name"]) for subject in item["subjects"]] == [("ServiceAccount", "hub")]
+        component = item["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert component in item["roleRef"]["name"]
+        assert [(subject["kind"], subject["name"]) for subject in item["subjects"]] == [
+            ("ServiceAccount", accounts[component])
+        ]
 
 
 def test_w8_no_wildcard_and_no_escalation_in_rbac(objects: list[Manifest]) -> None:
@@ -172,7 +203,7 @@ def test_w8_no_token_is_mounted_that_nobody_needs(objects: list[Manifest]) -> No
     for item in kind(objects, "ServiceAccount"):
         assert item["automountServiceAccountToken"] is False
     for name, spec in pods(objects):
-        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["automountServiceAccountToken"] is name.endswith("-controller"), name
         assert spec["serviceAccountName"] not in ("", "default", "hub")
 
 
@@ -187,5 +218,5 @@ def test_w8_images_are_pinned(objects: list[Manifest]) -> None:
 def test_w8_a_digest_wins_over_the_tag(helm: Helm, tag: str) -> None:
     digest = "sha256:" + "0" * 64
     objects = helm.template(f'image={{"repository":"registry.example.org/x","tag":"{tag}","digest":"{digest}"}}')
-    (spec,) = (spec for _, spec in pods(objects))
-    assert spec["containers"][0]["image"] == f"registry.example.org/x@{digest}"
+    images = [container["image"] for _, spec in pods(objects) for container in spec["containers"]]
+    assert images == [f"registry.example.org/x@{digest}"] * 2

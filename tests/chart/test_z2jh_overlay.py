@@ -53,14 +53,14 @@ def test_overlay_with_a_typo_does_not() -> None:
 
 
 def test_overlay_mounts_what_the_side_chart_makes(helm: Helm) -> None:
-    objects = helm.template()
-    (settings,) = (item for item in objects if item["kind"] == "ConfigMap")
+    settings, state = (item for item in helm.template() if item["kind"] == "ConfigMap")
     (volume,) = OVERLAY["hub"]["extraVolumes"]
     (mount,) = OVERLAY["hub"]["extraVolumeMounts"]
     assert volume["configMap"]["name"] == settings["metadata"]["name"]
     assert mount["name"] == volume["name"]
     (code,) = OVERLAY["hub"]["extraConfig"].values()
     assert all(f"{mount['mountPath']}/{key}" in code for key in settings["data"])
+    assert f'state_config_map = "{state["metadata"]["name"]}"' in code
 
 
 def test_overlay_calls_configure_as_it_is() -> None:
@@ -70,6 +70,8 @@ def test_overlay_calls_configure_as_it_is() -> None:
 
 
 def test_overlay_runs_the_hub_as_the_account_that_the_side_chart_binds(helm: Helm) -> None:
-    subjects = [subject for item in helm.template() for subject in item.get("subjects", [])]
-    assert {subject["name"] for subject in subjects} == {OVERLAY["hub"]["serviceAccount"]["name"]}
+    bindings = [item for item in helm.template() if "subjects" in item]
+    hubs = [item for item in bindings if item["metadata"]["labels"]["app.kubernetes.io/component"] == "hub"]
+    subjects = {subject["name"] for item in hubs for subject in item["subjects"]}
+    assert subjects == {OVERLAY["hub"]["serviceAccount"]["name"]}
     assert OVERLAY["rbac"]["create"] is True

@@ -48,7 +48,10 @@ class ClusterWatch:
 
     def __init__(self, api: KubeApi) -> None:
         self._nodes: Viewed[NodeView] = Viewed(api, core("nodes"), node_view)
-        self._pods: Viewed[PodView] = Viewed(api, core("pods"), pod_view)
+        # Ended pods hold no room, and a cluster may keep thousands of them.
+        self._pods: Viewed[PodView] = Viewed(
+            api, core("pods"), pod_view, fieldSelector="status.phase!=Succeeded,status.phase!=Failed"
+        )
         self._claims: Viewed[NodeClaimView] = Viewed(
             api, group(_KARPENTER, "nodeclaims"), node_claim_view, self._claim_changed
         )

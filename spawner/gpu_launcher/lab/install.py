@@ -66,6 +66,8 @@ def lab_values(settings: LabSettings) -> dict[str, Any]:
             "cpu": {"limits": {"cpu": 256, "memory": "1Ti"}},
         },
         "nodeClass": {"create": True, "kind": "KWOKNodeClass", "kwok": {"nodeRegistrationDelay": f"{boot}s"}},
+        # Every other node of a lab comes and goes.
+        "controller": {"nodeSelector": {"gpu-launcher-lab/system": "true"}},
         "settings": {"version": 1, "cluster": {"disk": f"{settings.disk_gib}Gi"}},
     }
 
