@@ -170,6 +170,8 @@ class EventView:
     reason: str = ""
     message: str = ""
     at: float | None = None
+    """When it was last seen; ``first_at`` when first."""
+    first_at: float | None = None
     count: int = 1
     source: str = ""
     warning: bool = False

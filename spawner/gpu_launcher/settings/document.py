@@ -14,10 +14,12 @@ from gpu_launcher.domain import policy
 from gpu_launcher.domain.policy import Dialect, Mode
 from gpu_launcher.domain.quantity import GIB, MIB
 from gpu_launcher.domain.resources import Resources
+from gpu_launcher.domain.start import StartPolicy
 from gpu_launcher.settings import defaults
 from gpu_launcher.settings.fields import (
     Bytes,
     Cpu,
+    Duration,
     GroupName,
     InstanceTypeName,
     KubernetesName,
@@ -114,6 +116,34 @@ class Limits(Part):
         return policy.Limits(self.gpus_per_user, self.gpus_per_group, dict(self.groups))
 
 
+class Starts(Part):
+    """How long a start may be stuck before it ends with its reason. All of it within a profile's `start_timeout`."""
+
+    no_capacity: Duration = 240
+    """How long the cloud is asked again while it has no machine, before the start ends or falls back."""
+    not_registering: Duration = 300
+    """How long a machine that runs may take to become a usable node. Karpenter itself waits 15 minutes."""
+    gpu_missing: Duration = 180
+    """How long a ready node may keep its GPUs to itself. Longer where the GPU operator installs drivers at boot."""
+    volume: Duration = 120
+    """How long a volume may take to be bound, attached and mounted, once something has complained about it."""
+    image: Duration = 60
+    """How long an image that cannot be pulled is tried again. An image that is only large may take any time."""
+    crashes: int = Field(default=3, ge=1, le=20)
+    """A server that ended by itself this often does not start."""
+
+    def value(self) -> StartPolicy:
+        """Return the domain value."""
+        return StartPolicy(
+            no_capacity_s=self.no_capacity,
+            not_registering_s=self.not_registering,
+            gpu_missing_s=self.gpu_missing,
+            volume_s=self.volume,
+            image_s=self.image,
+            crashes=self.crashes,
+        )
+
+
 class Headroom(Part):
     """Spare slots that are kept warm."""
 
@@ -145,6 +175,8 @@ class Document(Part):
     """This site's prices."""
     limits: Limits = Field(default_factory=Limits)
     """Limits over all profiles together."""
+    starts: Starts = Field(default_factory=Starts)
+    """How long a start may be stuck before it ends with its reason."""
     headroom: Headroom = Field(default_factory=Headroom)
     """Spare slots that are kept warm."""
     culling: Culling = Field(default_factory=Culling)

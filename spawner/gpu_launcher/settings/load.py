@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gpu_launcher.domain.policy import ClusterPolicy, Limits, Mode, Prices
 from gpu_launcher.domain.profile import Profile
+from gpu_launcher.domain.start import StartPolicy
 from gpu_launcher.settings.document import Document
 from gpu_launcher.settings.problems import problem_of, profile_problems
 from gpu_launcher.settings.schema import settings_schema
@@ -40,6 +41,7 @@ class Settings:
     cluster: ClusterPolicy
     prices: Prices
     limits: Limits
+    starts: StartPolicy
     headroom: Mode
     culling: Mode
     document: str
@@ -97,6 +99,7 @@ def _settings(model: Document) -> Settings:
         cluster=model.cluster.value(),
         prices=model.prices.value(),
         limits=model.limits.value(),
+        starts=model.starts.value(),
         headroom=model.headroom.mode,
         culling=model.culling.mode,
         document=document,
