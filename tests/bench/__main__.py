@@ -1,4 +1,4 @@
-"""The figures in the documentation, measured on this machine: ./dev bench [demo|first|price|fallback|packing ...]."""
+"""The figures in the documentation, measured on this machine: ./dev bench [NAME ...]."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import comparison
+from crowd import crowd
 
 from churn import churn
 from gpu_launcher.lab.demo import demo
@@ -77,6 +80,16 @@ async def measure_packing() -> None:
             )
 
 
+async def measure_starts() -> None:
+    """Plain KubeSpawner and the launcher in turns on one lab: warm starts, and the lag to "ready"."""
+    async with running_lab(name="bench") as lab, lab.api() as api:
+        await install_product(lab)
+        plain = await start_hub(lab, "plain", comparison.PLAIN)
+        ours = await start_hub(lab, "jupyter", launcher_config(comparison.DOCUMENT) + comparison.SITE)
+        async with crowd(api, "plain", plain) as first, crowd(api, "launcher", ours, {"profile": "cpu"}) as second:
+            await comparison.compare((first, second))
+
+
 async def _launcher_hub(lab: Lab) -> Hub:
     await install_product(lab)
     return await start_hub(lab, "jupyter", launcher_config(DOCUMENT))
@@ -92,6 +105,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[None]]] = {
     "price": measure_price,
     "fallback": measure_fallback,
     "packing": measure_packing,
+    "starts": measure_starts,
 }
 
 

@@ -84,7 +84,7 @@ async def test_variables_build_on_earlier_ones_and_on_resources() -> None:
 
 async def test_a_stub_answers_and_ends_like_a_server() -> None:
     stub = await StubServer.listen("127.0.0.1", 0)
-    port = stub._server.sockets[0].getsockname()[1]
+    port = stub.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /user/ann/api HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
@@ -98,3 +98,16 @@ async def test_a_stub_answers_and_ends_like_a_server() -> None:
     killed = await StubServer.listen("127.0.0.1", 0)
     killed.signal(signal.SIGKILL)
     assert await killed.wait() == 137
+
+
+async def test_a_slow_stub_runs_before_it_answers_and_may_end_before() -> None:
+    slow = await StubServer.listen("127.0.0.1", 0, after_s=0.01)
+    assert slow.port == 0
+    await slow._began
+    assert slow.port
+    slow.signal(signal.SIGTERM)
+    assert await slow.wait() == 0
+    ended = await StubServer.listen("127.0.0.1", 0, after_s=60)
+    ended.signal(signal.SIGTERM)
+    assert await ended.wait() == 0
+    assert ended.port == 0

@@ -229,7 +229,8 @@ class ContainerRunner:
         annotations = self._pod["metadata"].get("annotations") or {}
         if annotations.get("gpu-launcher-lab/server") == "stub" and not self._init:
             ports = self.spec.get("ports") or [{"containerPort": 8888}]
-            return await process.StubServer.listen(place.ip, ports[0]["containerPort"])
+            after_s = float(annotations.get("gpu-launcher-lab/answers-after") or 0)
+            return await process.StubServer.listen(place.ip, ports[0]["containerPort"], after_s)
         words = process.resolve(self._words, self._python, root=self._host.is_root)
         return await self.execute(words, log)
 

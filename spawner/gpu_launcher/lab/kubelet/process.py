@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -125,17 +126,36 @@ def kill_rest(mark: str) -> int:
 
 
 class StubServer:
-    """A notebook server that only answers: no process, so that hundreds start at once on a small machine."""
+    """A notebook server that only answers: no process, so that hundreds start at once on a small machine.
+
+    Its answer says when it began to listen, in Unix seconds: what a benchmark compares the hub's word with.
+    """
 
     pid = None
 
-    def __init__(self, server: asyncio.Server) -> None:
-        self._server = server
+    def __init__(self, ip: str, port: int, after_s: float) -> None:
+        self._server: asyncio.Server | None = None
+        self._listens_since = 0.0
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._began = asyncio.create_task(self._listen(ip, port, after_s))
 
     @classmethod
-    async def listen(cls, ip: str, port: int) -> StubServer:
-        return cls(await asyncio.start_server(_answer, ip, port))
+    async def listen(cls, ip: str, port: int, after_s: float = 0.0) -> StubServer:
+        """A stub that runs; it listens at once, or after so many seconds, as a slow notebook does."""
+        stub = cls(ip, port, after_s)
+        if not after_s:
+            await stub._began
+        return stub
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, 0 while it does not."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server and self._server.sockets else 0
+
+    async def _listen(self, ip: str, port: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self._server = await asyncio.start_server(self._answer, ip, port)
+        self._listens_since = time.time()
 
     async def wait(self) -> int:
         # Shielded: one of several that wait may be cancelled, and must not cancel the end itself.
@@ -143,17 +163,16 @@ class StubServer:
 
     def signal(self, number: signal.Signals) -> None:
         if not self._ended.done():
-            self._server.close()
+            self._began.cancel()
+            if self._server is not None:
+                self._server.close()
             self._ended.set_result(0 if number is signal.SIGTERM else 128 + number)
 
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    body = json.dumps({"version": "0", "kernels": 0, "connections": 0}).encode()
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(head.encode() + body)
-        await writer.drain()
-    writer.close()
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = json.dumps({"version": "0", "kernels": 0, "connections": 0, "listens_since": self._listens_since})
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
+            await writer.drain()
+        writer.close()
