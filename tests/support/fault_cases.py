@@ -34,6 +34,8 @@ STARTS = {
     "crashes": 3,
 }
 NO_CAPACITY_S, NOT_REGISTERING_S, GPU_MISSING_S, VOLUME_S, IMAGE_S = 40, 15, 12, 10, 8
+# How long a state of the NodePools must last before it is believed.
+SETTLED_S = 15
 HUGE_S = 25
 
 POOLS = {
@@ -168,59 +170,75 @@ class Case:
 
 CASES = [
     Case(
-        "k4-ice", "ice", "capacity", refused_by_the_cloud("ice"), r"spot|none|no capacity", "finding_capacity",
-        r"could be had|no capacity|none", NO_CAPACITY_S,
+        "k4-ice", "ice", "capacity", refused_by_the_cloud("ice"), r"had none|no such machine now", "finding_capacity",
+        r"no machine of this kind now.*Spot had none.*On-demand had none", NO_CAPACITY_S,
     ),
-    Case("k4-spot", "nospot", "", refused_by_the_cloud("nospot"), r"spot .*(none|no )", bound_s=30),
+    Case("k4-spot", "nospot", "", refused_by_the_cloud("nospot"), r"Spot had none", bound_s=30),
     Case(
-        "k19-quota", "quota", "cloud_quota", refused_by_the_cloud("quota"), r"quota|limit|may not have more",
-        message=r"account|quota|limit", bound_s=NO_CAPACITY_S,
-    ),
-    Case(
-        "k5-never-registers", "lost", "node_not_registering", launched, r"machine .*started", "booting",
-        r"machine", NOT_REGISTERING_S,
+        "k19-quota", "quota", "cloud_quota", refused_by_the_cloud("quota"), r"account may not have more",
+        "finding_capacity", r"cloud account may not have more machines", NO_CAPACITY_S,
     ),
     Case(
-        "k6-gpu-silent", "silent", "gpu_not_advertised", node_without_gpu, r"driver|GPU", "gpu_driver", "GPU",
-        GPU_MISSING_S,
-    ),
-    Case("k7-limit", "limited", "pool_limit", the_pod, r"limit", message="limit", before=reach_the_limit, bound_s=15),
-    Case("k7-limit-with-a-free-slot", "free", "", the_pod, r".", before=leave_a_free_machine, bound_s=15),
-    Case("k7-gone", "gone", "no_node_pool", the_pod, r".", before=delete_the_pool, bound_s=15),
-    Case("k7-not-ready", "invalid", "no_node_pool", the_pod, r".", before=invalidate_the_pool, bound_s=15),
-    Case("k7-class", "classless", "node_class", the_pod, r".", before=break_the_class, bound_s=15),
-    Case(
-        "image-not-found", "broken", "image", waiting("ErrImagePull|ImagePullBackOff"), r"image", "pulling_image",
-        r"image", IMAGE_S,
-    ),
-    Case("k13-image-huge", "huge", "", told_by_event("Pulling"), r"image", "pulling_image", bound_s=HUGE_S + 5),
-    Case(
-        "crash-before-ready", "early", "crash", container(ended_before), r"end|crash|stop", message=r"end|crash|stop",
-        bound_s=25,
+        "k5-never-registers", "lost", "node_not_registering", launched, r"Machine g6e.16xlarge started", "booting",
+        r"has not joined the cluster", NOT_REGISTERING_S,
     ),
     Case(
-        "crash-after-ready", "late", "crash", container(ended_before), r"end|crash|stop", message=r"end|crash|stop",
-        bound_s=30, user="silent-late",
+        "k6-gpu-silent", "silent", "gpu_not_advertised", node_without_gpu, r"GPU driver", "gpu_driver",
+        r"has not reported a GPU", GPU_MISSING_S,
     ),
     Case(
-        "pod-deleted", "slow", "pod_deleted", pod_going, r"deleted|removed", message=r"deleted|removed", user="deleted",
+        "k7-limit", "limited", "pool_limit", the_pod, r"machines that this hub may have", "finding_capacity",
+        r"are in use", SETTLED_S, before=reach_the_limit,
+    ),
+    Case("k7-limit-with-a-free-slot", "free", "", the_pod, r"machine is ready|server", bound_s=SETTLED_S,
+         before=leave_a_free_machine),
+    Case(
+        "k7-gone", "gone", "no_node_pool", the_pod, r"No machines for this profile are set up", "finding_capacity",
+        r"has no machines for this profile", SETTLED_S, before=delete_the_pool,
+    ),
+    Case(
+        "k7-not-ready", "invalid", "no_node_pool", the_pod, r"switched off", "finding_capacity", r"switched off",
+        SETTLED_S, before=invalidate_the_pool,
+    ),
+    Case(
+        "k7-class", "classless", "node_class", the_pod, r"New machines cannot be made", "finding_capacity",
+        r"settings in the cloud are not valid", SETTLED_S, before=break_the_class,
+    ),
+    Case(
+        "image-not-found", "broken", "image", waiting("ErrImagePull|ImagePullBackOff"), r"cannot be pulled",
+        "pulling_image", r"example.org/broken:1 cannot be pulled: there is no image", IMAGE_S,
+    ),
+    Case("k13-image-huge", "huge", "", told_by_event("Pulling"), r"Pulling the image", "pulling_image",
+         bound_s=HUGE_S + 5),
+    Case(
+        "crash-before-ready", "early", "crash", container(ended_before), r"ended by itself",
+        message=r"ended by itself 3 times", bound_s=25,
+    ),
+    Case(
+        "crash-after-ready", "late", "crash", container(ended_before), r"ended by itself",
+        message=r"ended by itself 3 times", bound_s=30, user="silent-late",
+    ),
+    Case(
+        "pod-deleted", "slow", "pod_deleted", pod_going, r"deleted", message=r"not by this hub", user="deleted",
         during=delete_the_pod,
     ),
     Case(
-        "node-deleted", "slow", "node_deleted", node_gone, r"machine", message=r"machine", user="machineless",
-        during=lose_the_machine,
+        "node-deleted", "slow", "node_deleted", node_gone, r"machine (is gone|is being taken|was taken)",
+        message=r"machine was taken away", user="machineless", during=lose_the_machine,
     ),
-    Case("k17-evicted", "evicted", "evicted", pod_failed, r"machine|disk|evict"),
+    Case("k17-evicted", "evicted", "evicted", pod_failed, r"had to leave", message=r"disk is full"),
     Case(
-        "admission", "unaccepted", "admission_error", pod_failed, r"did not accept|another", message=r"accept",
+        "admission", "unaccepted", "admission_error", pod_failed, r"did not accept", message=r"did not accept",
         bound_s=40,
     ),
     Case(
         "k18-attached-elsewhere", "plain", "volume_attached_elsewhere", told_by_event("FailedAttachVolume"),
-        r"volume|home|files|disk", "volume", r"volume|home|files|disk", VOLUME_S, "home-held", before=attach_elsewhere,
+        r"files, which another machine still has", "volume", r"still attached to another machine", VOLUME_S,
+        "home-held", before=attach_elsewhere,
     ),
     Case(
-        "k18-home-in-use", "plain", "home_in_use", told_by_event("FailedAttachVolume"), r"train", "volume", r'"train"',
-        VOLUME_S, "home-twins", before=start_another_server,
+        "k18-home-in-use", "plain", "home_in_use", told_by_event("FailedAttachVolume"),
+        r"files, which another machine still has", "volume", r'in use by your server "train"', VOLUME_S, "home-twins",
+        before=start_another_server,
     ),
 ]  # fmt: skip
