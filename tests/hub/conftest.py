@@ -30,6 +30,7 @@ def build(monkeypatch: pytest.MonkeyPatch, reflector: FakeReflector) -> Build:
     monkeypatch.setattr(kubespawner.spawner, "load_config", lambda **_: None)
     monkeypatch.setattr(kubespawner.spawner, "shared_client", lambda *_: SimpleNamespace())
     monkeypatch.setattr(GpuSpawner, "_start_watching_pods", watch)
+    monkeypatch.setattr(GpuSpawner, "watch_cluster", watch)
     monkeypatch.setattr(GpuSpawner, "pod_reflector", reflector)
     monkeypatch.setattr(GpuSpawner, "reservations", Reservations())
 

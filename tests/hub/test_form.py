@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
 
+from gpu_launcher.domain.pool_state import PoolState, PublishedState
 from gpu_launcher.domain.usage import Person
-from gpu_launcher.hub.form import cards_of, render
+from gpu_launcher.hub.cards import cards_of
+from gpu_launcher.hub.form import render
 from gpu_launcher.hub.offers import offers_of
 from gpu_launcher.planning.options import LONGEST_UNLISTED
 from spawners import DOCUMENT, Build
@@ -57,7 +61,7 @@ async def test_each_card_says_what_a_session_gets_and_costs(build: Build) -> Non
     assert "$1.01/h" in words["a10g"]
     assert "spot: about $0.40/h, may end with 2 minutes' notice" in words["a10g"]
     assert "1 of 8 GPUs" in words["a100"]
-    assert "3 min if a machine has to come (estimate)" in words["a10g"]
+    assert "? wait unknown, about 3.5 min (expected under 5 min) if a machine has to come" in words["a10g"]
     assert "wait unknown" in words["cpu"], "the image's size is unknown, so the wait is"
 
 
@@ -201,4 +205,90 @@ async def test_o12_the_page_says_how_many_gpus_one_holds(build: Build) -> None:
     assert "in use" not in (await page(spawner)).get_text()
     await build(server="train")._run_apply_user_options({"profile": "a10g"})
     words = (await page(spawner)).get_text()
-    assert "You: 1 of 2 GPUs in use." in words
+    assert 'You: 1 of 2 GPUs in use (server "train", stop it)' in words
+
+
+# What the cluster has now: four states, by shape and word.
+
+NOW = time.time()
+
+
+def publish(spawner: Any, *pools: PoolState) -> Any:
+    state = PublishedState(time.time(), "", {pool.pool_id: pool for pool in pools})
+    spawner.watch = SimpleNamespace(published=state)
+    return spawner
+
+
+def words_of(soup: BeautifulSoup, profile: str) -> str:
+    return " ".join(radios(soup)[profile].find_parent(class_="card").get_text(" ").split())
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (PoolState("a10g-1", ready={"": 1, "quay.io/site/pytorch:2.9": 1}), "● ready now, about "),
+        (PoolState("a10g-1", starting=1), "◐ about "),
+        (PoolState("a10g-1", no_capacity_since=NOW - 600), "✕ no capacity since "),
+        (PoolState("a10g-1", unavailable="its NodePool is gone"), "✕ unavailable: its NodePool is gone"),
+        (PoolState("other"), "? wait unknown"),
+    ],
+)
+async def test_a_card_says_how_it_stands_by_shape_and_word_and_can_be_picked_all_the_same(
+    build: Build, pool: PoolState, words: str
+) -> None:
+    soup = await page(publish(build(), pool))
+    assert words in words_of(soup, "a10g")
+    assert not radios(soup)["a10g"].has_attr("disabled")
+
+
+async def test_a_profile_without_capacity_names_one_that_is_there(build: Build) -> None:
+    gone = PoolState("a10g-1", no_capacity_since=NOW - 600)
+    soup = await page(publish(build(), gone, PoolState("t4-1-of-4", ready={"": 1})))
+    card = words_of(soup, "a10g")
+    assert "✕ no capacity since" in card
+    assert "try T4, one to four instead" in card
+
+
+async def test_o12_a_limit_says_how_to_make_room_and_others_are_only_a_count(build: Build) -> None:
+    limited = DOCUMENT | {"limits": {"gpus_per_user": 1}}
+    await build(document=limited, server="train")._run_apply_user_options({"profile": "a10g"})
+    await build(document=limited, user="bob", server="secret")._run_apply_user_options({"profile": "a10g"})
+    soup = await page(build(document=limited))
+    card = words_of(soup, "a10g")
+    assert "✕ limit reached" in card
+    assert 'You hold 1 GPU: "train" (1 GPU). Stop a server on the hub\'s home page to free its GPUs.' in card
+    assert "✕" not in words_of(soup, "cpu"), "it needs no GPU"
+    assert "bob" not in soup.get_text()
+    assert "secret" not in soup.get_text()
+    link = soup.find("a", string="stop it")
+    assert link is not None
+    assert link["href"] == "/hub/home"
+
+
+def with_fallback(*ids: str) -> dict[str, Any]:
+    """Return the document with fallbacks for the A10G."""
+    fallback = {"fallback": {"profiles": list(ids)}}
+    return DOCUMENT | {"profiles": [one | fallback if one["id"] == "a10g" else one for one in DOCUMENT["profiles"]]}
+
+
+async def test_a_fallback_to_another_profile_is_asked_for_and_names_only_what_is_open(build: Build) -> None:
+    spawner = build(document=with_fallback("t4x", "a100"))
+    soup = await page(spawner)
+    box = soup.select_one("input[name='profile-option-a10g--fallback']")
+    assert box is not None
+    assert not box.has_attr("checked")
+    assert box.parent is not None
+    assert " ".join(box.parent.get_text().split()) == "If there is none: start T4, one to four instead"
+    spawner.user_options = {"profile": "a10g", "fallback": "true"}
+    assert (await page(spawner)).select_one("input[name='profile-option-a10g--fallback'][checked]")
+
+
+async def test_the_page_works_where_the_cluster_cannot_be_looked_at(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Any) -> None:
+        raise OSError("no route")
+
+    spawner = build()
+    monkeypatch.setattr(type(spawner), "watch_cluster", broken)
+    assert "? wait unknown" in words_of(await page(spawner), "a10g")

@@ -372,14 +372,6 @@ class GpuSpawner(AdoptedStarts):
     def _profile_list_default(self) -> list[dict[str, Any]]:
         return profile_list.published(self.offers.open_to(self.person))
 
-    def usage_words(self) -> str:
-        """Return how many GPUs the person uses of how many, "" without such a limit or before pods are watched."""
-        limit = self.offers.settings.limits.gpus_per_user
-        if limit is None or self.pod_reflector is None:
-            return ""
-        own = self.usage().own
-        return f"You: {sum(server.gpus for server in own)} of {limit} GPUs in use." if own else ""
-
     def _options_from_form(self, formdata: Mapping[str, Any]) -> dict[str, object]:
         return options_from_fields(formdata)
 
