@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from gpu_launcher import __version__
 
 # Each module registers its subcommands; none imports anything heavy until its command runs.
-_COMMANDS = ("controller", "demo", "lab", "lint", "settings")
+_COMMANDS = ("controller", "demo", "eta", "lab", "lint", "settings")
 
 # Top-level module that is missing -> the extra that brings it.
 _EXTRAS = {

@@ -17,9 +17,9 @@ WANTED = (0.85, 0.95)
 # With fewer, nothing can be said about one in ten.
 ENOUGH = 50
 # Seconds into a stage at which a page is looked at: chosen beforehand, since a look that depends on the end is unfair.
-_LOOKS_S = (0.0, 5.0, 15.0, 40.0, 100.0, 240.0)
-# The past is taken over once for so many starts, only to save time.
-_STEP = 50
+_LOOKS_S = (0.0, 10.0, 40.0, 120.0, 300.0)
+# A replay takes the past over anew once it has grown by this part: a hub does so with every start, which would be slow.
+_GROWN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ def calibrate(records: Sequence[StartRecord], published: Priors) -> Calibration:
 
 
 def _replayed(records: Sequence[StartRecord], published: Priors) -> Iterator[_Prediction]:
-    history = History()
-    for place in range(0, len(records), _STEP):
-        for record in records[place : place + _STEP]:
-            yield from _predictions(record, history, published)
-        history = History.of(records[: place + _STEP])
+    history, known = History(), 0
+    for place, record in enumerate(records):
+        if place > known * (1 + _GROWN):
+            history, known = History.of(records[:place]), place
+        yield from _predictions(record, history, published)
 
 
 def _predictions(record: StartRecord, history: History, published: Priors) -> Iterator[_Prediction]:
