@@ -6,13 +6,13 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from gpu_launcher.cluster.api import KubeApi
 from gpu_launcher.controller.observe import Observer
@@ -20,7 +20,8 @@ from gpu_launcher.controller.publish import Publisher
 from gpu_launcher.controller.server import Server
 from gpu_launcher.controller.watch import ClusterWatch, Facts
 from gpu_launcher.settings.load import Settings
-from gpu_launcher.telemetry.pool_metrics import PoolCollector
+from gpu_launcher.telemetry.controller_metrics import PoolCollector, start_records
+from gpu_launcher.telemetry.records import record_from
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ async def run(settings: Settings, place: Place) -> None:
         controller = Controller(watch, observer, publisher)
         registry = CollectorRegistry()
         registry.register(PoolCollector(lambda: publisher.published))
-        server = Server(registry, alive=controller.alive, ready=controller.ready, accept=_accept, token=place.token)
+        accept = _counting(start_records(registry))
+        server = Server(registry, alive=controller.alive, ready=controller.ready, accept=accept, token=place.token)
         log.info(
             "controller started config_hash=%s pools=%s state=%s/%s",
             settings.hash, ",".join(observer.pools), place.namespace, place.config_map,
@@ -130,5 +132,13 @@ async def _listening(server: Server, place: Place) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-def _accept(record: object) -> bool:
-    return isinstance(record, dict)
+def _counting(received: Counter) -> Callable[[object], bool]:
+    """Return what becomes of a posted record: it is counted, if it is one."""
+
+    def accept(data: object) -> bool:
+        record = record_from(data)
+        if record is not None:
+            received.labels(record.outcome.value).inc()
+        return record is not None
+
+    return accept

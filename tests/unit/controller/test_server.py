@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from gpu_launcher.controller.server import Server
 from gpu_launcher.domain.pool_state import PoolState, PublishedState
-from gpu_launcher.telemetry.pool_metrics import PoolCollector
+from gpu_launcher.telemetry.controller_metrics import PoolCollector
 
 STATE = PublishedState(1_000.0, "hash", {"a10g-1": PoolState("a10g-1", {"": 2, "x": 1}, 1, 3, 1.006)})
 

@@ -1,17 +1,33 @@
-"""What Prometheus gets of the slot pools: computed at each scrape from the state that was published."""
+"""Every metric of the controller's side, in one place: slot pools, and what the hub told of starts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gpu_launcher.domain.pool_state import PublishedState
+from gpu_launcher.domain.stage import StartOutcome
+
+
+def start_records(registry: CollectorRegistry) -> Counter:
+    """Return the counter of received records, with the series of every outcome at 0."""
+    counter = Counter(
+        "gpu_launcher_start_records", "Records of starts that the hub sent, by how they ended", ["outcome"],
+        registry=registry,
+    )  # fmt: skip
+    for outcome in StartOutcome:
+        counter.labels(outcome.value)
+    return counter
 
 
 class PoolCollector(Collector):
-    """Gauges of every configured pool; a pool whose state is unknown has no slots series, rather than a wrong one."""
+    """Gauges of every configured pool, computed at each scrape from the state that was published.
+
+    A pool whose state is unknown has no series, rather than a wrong one.
+    """
 
     def __init__(self, state: Callable[[], PublishedState | None]) -> None:
         self._state = state
