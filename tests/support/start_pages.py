@@ -99,7 +99,7 @@ class Starting(StartPages):
         profile = SimpleNamespace(display_name="A10G")
         self.offers = SimpleNamespace(by_id={"a10g": SimpleNamespace(profile=profile)})
         self.reference = "c0ffee"
-        self.pending = "spawn"
+        self.pending, self.notice = "spawn", ""
 
     def start_data(self) -> Mapping[str, Any]:
         """Return what was given."""

@@ -67,6 +67,7 @@ def start_page(
         told=told,
         ended=ended,
         heading=heading(told, ended),
+        notice=spawner.notice,
         tried=beside_the_lines(told),
         html_message=Markup(html_message) if html_message and not _refused(exception) else None,  # noqa: S704
         clock=clock,
