@@ -30,6 +30,8 @@ class Informer:
     ``items`` maps (namespace, name) to the raw object; it is a cache and may be stale: ``age()`` says by how much.
     Callbacks run in order, get ("ADDED" | "MODIFIED" | "DELETED", object), and must not block; one that raises is
     logged, and misses that change only. An object that was replaced by one of the same name is DELETED, then ADDED.
+    ``kept`` says what of an object stays in ``items``, its metadata at least; callbacks get all of it, except for an
+    object that was deleted while nobody watched.
     """
 
     def __init__(self, api: KubeApi, path: str, **query: Any) -> None:
@@ -40,6 +42,7 @@ class Informer:
         self._task: asyncio.Task[None] | None = None
         self._fresh_at: float | None = None
         self.items: dict[Key, Raw] = {}
+        self.kept: Callable[[Raw], Raw] = _whole
         self.synced = asyncio.Event()
 
     def subscribe(self, callback: Callback) -> None:
@@ -89,27 +92,33 @@ class Informer:
             await asyncio.sleep(max(0.0, backoff - (time.monotonic() - started)) or _BACKOFF_FIRST)
 
     async def _list(self) -> str:
-        found: dict[Key, Raw] = {}
+        present: set[Key] = set()
         query = dict(self._query, limit=_PAGE)
         while True:
             page = await self._api.get(self._path, **query)
+            # Page by page: a large cluster's pods are never in memory all at once.
             for item in page.get("items") or []:
-                found[_key(item)] = item
+                present.add(_key(item))
+                await self._listed(item)
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
                 break
             query["continue"] = metadata["continue"]
-        for key, known in list(self.items.items()):
-            if key not in found or _uid(found[key]) != _uid(known):
-                await self._deliver("DELETED", known)
-        for key, item in found.items():
-            if key not in self.items:
-                await self._deliver("ADDED", item)
-            elif _version(self.items[key]) != _version(item):
-                await self._deliver("MODIFIED", item)
+        for key in [key for key in self.items if key not in present]:
+            await self._deliver("DELETED", self.items[key])
         self._mark_fresh()
         self.synced.set()
         return str(metadata.get("resourceVersion") or "")
+
+    async def _listed(self, item: Raw) -> None:
+        known = self.items.get(_key(item))
+        if known is not None and _uid(known) != _uid(item):
+            await self._deliver("DELETED", known)
+            known = None
+        if known is None:
+            await self._deliver("ADDED", item)
+        elif _version(known) != _version(item):
+            await self._deliver("MODIFIED", item)
 
     async def _watch(self, version: str) -> str:
         async for kind, item in self._api.watch(self._path, resource_version=version, **self._query):
@@ -124,7 +133,7 @@ class Informer:
         if kind == "DELETED":
             self.items.pop(_key(item), None)
         else:
-            self.items[_key(item)] = item
+            self.items[_key(item)] = self.kept(item)
         for callback in self._callbacks:
             try:
                 result = callback(kind, item)
@@ -135,6 +144,17 @@ class Informer:
 
     def _mark_fresh(self) -> None:
         self._fresh_at = time.monotonic()
+
+
+def identity(item: Raw) -> Raw:
+    """Return the least that ``Informer.kept`` may keep: the metadata by which changes are told apart."""
+    metadata = item.get("metadata") or {}
+    wanted = ("namespace", "name", "uid", "resourceVersion")
+    return {"metadata": {name: metadata[name] for name in wanted if name in metadata}}
+
+
+def _whole(item: Raw) -> Raw:
+    return item
 
 
 def _key(item: Raw) -> Key:

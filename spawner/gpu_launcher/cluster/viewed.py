@@ -52,7 +52,9 @@ class Viewed(Generic[View]):
     def _changed(self, kind: str, raw: Raw) -> None:
         metadata = raw.get("metadata") or {}
         key = (str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
-        view = self._parse(raw)
+        # Of an object that went while nobody watched, the informer may have kept no more than the name.
+        forgotten = kind == "DELETED" and set(raw) == {"metadata"}
+        view = self._views.get(key) if forgotten else self._parse(raw)
         self._all = None
         if kind == "DELETED" or view is None:
             self._views.pop(key, None)
