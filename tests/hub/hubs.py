@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -22,9 +23,13 @@ from kubernetes_asyncio.client.rest import ApiException
 from traitlets.config import Config
 
 from browsers import Browser, logged_in
+from gpu_launcher.cluster.api import KubeApi
+from gpu_launcher.explain.history import History
 from gpu_launcher.hub.configure import configure
 from gpu_launcher.hub.spawner import GpuSpawner
 from gpu_launcher.hub.usage import Reservations
+from gpu_launcher.hub.watch import ClusterWatch
+from gpu_launcher.hub.watched import WatchedSpawner
 from spawners import DOCUMENT, FakeReflector
 
 TOKEN = "tester-token"
@@ -71,19 +76,48 @@ class FakeCluster(FakeReflector):
         super().__init__()
         self.answers: list[ApiException] = []
         self.created: list[dict[str, Any]] = []
+        self.watching: list[asyncio.Queue[tuple[str, dict[str, Any]]]] = []
 
-    async def create_namespaced_pod(self, namespace: str, pod: Any) -> None:
+    async def create_namespaced_pod(self, namespace: str, pod: Any) -> Any:
         if self.answers:
             raise self.answers.pop(0)
         made: dict[str, Any] = ApiClient.__new__(ApiClient).sanitize_for_serialization(pod)
-        made["metadata"]["uid"] = f"uid-{len(self.created)}"
+        made["metadata"] |= {"uid": f"uid-{len(self.created)}", "namespace": namespace}
         state = {"name": "notebook", "ready": True, "state": {"running": {}}}
         made["status"] = {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [state]}
         self.created.append(made)
         self.pods[f"{namespace}/{pod.metadata.name}"] = made
+        self._changed("ADDED", made)
+        return SimpleNamespace(metadata=SimpleNamespace(uid=made["metadata"]["uid"]))
 
     async def delete_namespaced_pod(self, name: str, namespace: str, **_: Any) -> None:
-        self.pods.pop(f"{namespace}/{name}", None)
+        gone = self.pods.pop(f"{namespace}/{name}", None)
+        if gone:
+            self._changed("DELETED", gone)
+
+    def _changed(self, kind: str, pod: dict[str, Any]) -> None:
+        for queue in self.watching:
+            queue.put_nowait((kind, pod))
+
+
+class FakeApi:
+    """The launcher's own look at the fake cluster, in which there are pods and nothing else."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    async def get(self, path: str, **_: Any) -> dict[str, Any]:
+        found = list(self._cluster.pods.values()) if path.endswith("/pods") else []
+        return {"items": found, "metadata": {"resourceVersion": "1"}}
+
+    async def watch(self, path: str, **_: Any) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        if path.endswith("/pods"):
+            self._cluster.watching.append(queue)
+            for pod in self._cluster.pods.values():
+                yield "MODIFIED", pod
+        while True:
+            yield await queue.get()
 
 
 class Hub:
@@ -145,13 +179,24 @@ def replaced_cluster() -> Iterator[FakeCluster]:
     async def watch(self: GpuSpawner, replace: bool = False) -> FakeCluster:
         return cluster
 
+    async def connect() -> FakeApi:
+        return FakeApi(cluster)
+
+    watches: dict[Any, ClusterWatch] = {}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KubeApi, "connect", connect)
+        patch.setattr(ClusterWatch, "_known", watches)
+        patch.setattr(WatchedSpawner, "history", History())
         patch.setattr(kubespawner.spawner, "load_config", lambda **_: None)
         patch.setattr(kubespawner.spawner, "shared_client", lambda *_: cluster)
         patch.setattr(GpuSpawner, "_start_watching_pods", watch)
         patch.setattr(GpuSpawner, "pod_reflector", cluster)
         patch.setattr(GpuSpawner, "reservations", Reservations())
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            for known in watches.values():
+                known.close()
 
 
 def free_port() -> int:

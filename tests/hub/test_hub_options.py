@@ -134,7 +134,7 @@ async def _take(hub: Hub, user: str) -> dict[str, Any]:
     """Return the user's newest pod without what differs between any two starts, and stop it."""
     pod = hub.cluster.created[-1]
     assert pod["metadata"]["annotations"]["hub.jupyter.org/username"] == user
-    del pod["metadata"]["uid"]
+    del pod["metadata"]["uid"], pod["metadata"]["annotations"]["gpu-launcher/story"]
     container = pod["spec"]["containers"][0]
     container["env"] = [entry for entry in container["env"] if "TOKEN" not in entry["name"]]
     await hub.stop(user)

@@ -129,6 +129,7 @@ async def test_a_hub_without_a_verb_of_its_role_cannot_start_a_session(lab: Lab,
 def comparable(pod: Raw) -> Raw:
     """The pod without what differs between any two starts: identity, time, tokens, and what the cluster adds."""
     kept = {"metadata": {key: pod["metadata"][key] for key in ("name", "labels", "annotations")}, "spec": pod["spec"]}
+    del kept["metadata"]["annotations"]["gpu-launcher/story"]
     # Kubernetes writes where a pod landed into the pod: a node, a region, a zone.
     kept["spec"].pop("nodeName", None)
     kept["metadata"]["labels"] = {

@@ -7,8 +7,9 @@ import copy
 import os
 import re
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from dataclasses import replace
+from html import escape
 from typing import Any, ClassVar, TypeVar
 
 import jupyterhub
@@ -371,6 +372,13 @@ class GpuSpawner(AdoptedStarts):
     @default("profile_list")
     def _profile_list_default(self) -> list[dict[str, Any]]:
         return profile_list.published(self.offers.open_to(self.person))
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what the user should know about the decision, then what is told of the start."""
+        if self.notice:
+            yield {"progress": 0, "message": self.notice, "html_message": escape(self.notice)}
+        async for event in super().progress():
+            yield event
 
     def _options_from_form(self, formdata: Mapping[str, Any]) -> dict[str, object]:
         return options_from_fields(formdata)
