@@ -170,7 +170,7 @@ def volume(**changes: Any) -> VolumeView:
 
 
 def snapshot(the_pod: PodView | None = None, **changes: Any) -> StartSnapshot:
-    """A start with a ready NodePool, no machine and nothing wrong."""
+    """A start with a ready NodePool and nothing wrong; no machine, but for a pod that is on one."""
     asked = changes.pop("asked", None)
     if asked is None:
         asked = (the_pod.created_at or NOW) - 1 if the_pod is not None else NOW - 1
@@ -180,7 +180,7 @@ def snapshot(the_pod: PodView | None = None, **changes: Any) -> StartSnapshot:
         capacity=Capacity.ON_DEMAND,
         gpus=1,
         pod=the_pod,
-        nodes=(),
+        nodes=(node(),) if the_pod is not None and the_pod.node else (),
         claims=(),
         node_pools=(node_pool(),),
         volumes=(),

@@ -28,8 +28,8 @@ _ACCOUNT_WORDS = {"reserved": "reserved", "spot": "spot", "on-demand": "on-deman
 class Refused:
     """What the cloud did not give for one pod.
 
-    ``tried`` are lines for people. ``blocked_at`` is when, in this attempt, the last way to buy was first refused
-    (None: there is a way left), ``since`` when the shortage itself began, ``quota`` whether it is the account's limit.
+    ``tried`` are lines for people. ``blocked_at`` is when, in this attempt, the cloud first refused (None: the last way
+    to buy has not been refused), ``since`` when the shortage itself began, ``quota`` whether it is the account's limit.
     """
 
     tried: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ def refused(pod: PodView, snapshot: StartSnapshot, pools: Iterable[NodePoolView]
         return Refused(tried=_tried(current))
     return Refused(
         tried=_tried(current),
-        blocked_at=max(begin, min(one.at for one in blocking)),
+        blocked_at=max(begin, min(one.at for one in current)),
         since=_began(blocking[-1].at, [one.at for one in concerning if one in blocking or one.at < begin]),
         quota=all(one.kind is ShortageKind.QUOTA for one in blocking),
     )

@@ -28,7 +28,7 @@ def diagnose(snapshot: StartSnapshot, policy: StartPolicy) -> Diagnosis:
 
 def _without_pod(snapshot: StartSnapshot) -> Diagnosis:
     if snapshot.pod_seen:
-        return Diagnosis(Stage.QUEUED, "The server's pod is gone", refusal=refusals.pod_deleted())
+        return Diagnosis(Stage.QUEUED, "The server was deleted in the cluster", refusal=refusals.pod_deleted())
     return Diagnosis(Stage.QUEUED, "Asking the cluster for a place", since=snapshot.asked_at)
 
 

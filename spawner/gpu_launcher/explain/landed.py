@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpu_launcher.domain.outcomes import Refusal
+from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.stage import Stage
 from gpu_launcher.domain.start import StartPolicy, StartSnapshot
 from gpu_launcher.domain.views import NodeView, PodView
@@ -15,7 +15,7 @@ from gpu_launcher.explain.kinds import kind_of
 from gpu_launcher.explain.volumes import attaching
 
 # A pod can be seen on its node before the node itself is seen.
-_NODE_SEEN_S = 10.0
+_NODE_SEEN_S = 4.0
 
 _NOT_ADMITTED = frozenset(
     {
@@ -39,6 +39,14 @@ _EVICTIONS = {
     "EvictionByEvictionAPI": "the machine is being taken away",
     "PreemptionByScheduler": "more important work needed the machine",
     "TerminationByKubelet": "the machine was short of resources",
+}
+
+_WORDS = {
+    RefusalReason.ADMISSION_ERROR: "The machine did not accept the server",
+    RefusalReason.NODE_DELETED: "The machine is gone",
+    RefusalReason.EVICTED: "The server had to leave its machine",
+    RefusalReason.POD_DELETED: "The server was deleted in the cluster",
+    RefusalReason.CRASH: "The server has ended by itself",
 }
 
 
@@ -82,7 +90,8 @@ def _ended(snapshot: StartSnapshot, pod: PodView, node: NodeView | None) -> Diag
     else:
         return None
     stage = Stage.SERVER_ANSWERING if (notebook := notebook_of(pod)) and notebook.started_at else Stage.STARTING
-    return Diagnosis(stage, "The server's pod has ended", refusal=end, retry_elsewhere=again, node=pod.node)
+    words = _WORDS.get(end.reason, "The server has ended")
+    return Diagnosis(stage, words, refusal=end, retry_elsewhere=again, node=pod.node)
 
 
 def _end_of(pod: PodView) -> tuple[Refusal, bool]:

@@ -125,6 +125,11 @@ def coming_for(pod: PodView, snapshot: StartSnapshot) -> tuple[NodeClaimView, ..
     return tuple(sorted(found, key=lambda claim: (claim.created_at or 0.0, claim.name)))
 
 
+def pod_is_next(pod: PodView, snapshot: StartSnapshot, machines: int) -> bool:
+    """Return whether so many machines with room are enough for the pod and for those that wait longer for the same."""
+    return _place_in_line(pod, snapshot) < machines
+
+
 def least_gpus(pod: PodView) -> int:
     """Return how many GPUs a machine for the pod has at least: those it gets, or those that its labels ask for."""
     counts = []

@@ -15,7 +15,7 @@ def no_capacity(tried: tuple[str, ...], since: float, waited_s: float) -> Refusa
     """The cloud has no machine; *since* is when it began to say so, Unix seconds."""
     return Refusal(
         RefusalReason.CAPACITY,
-        f"The cloud has no machine of this kind now; this was tried for {spelled(waited_s)}. {_sentences(tried)}"
+        f"No machine of this kind could be had from the cloud in {spelled(waited_s)}. {_sentences(tried)}"
         f"{_SAFE} Try again later, or start another profile.",
         {"since": since, "tried": tried},
     )
@@ -36,8 +36,8 @@ def pool_limit(technical: str) -> Refusal:
     """The NodePools' limits are reached."""
     return _refusal(
         RefusalReason.POOL_LIMIT,
-        "All machines that this hub may have for this profile are in use. Stop a server that you no longer need, try "
-        "again when somebody else has finished, or start another profile.",
+        "All machines that this hub may have for this profile are in use: its limit is reached. Stop a server that you "
+        "no longer need, try again when somebody else has finished, or start another profile.",
         technical,
     )
 
@@ -185,13 +185,18 @@ def not_created(technical: str) -> Refusal:
 
 def home_in_use(server: str, technical: str) -> Refusal:
     """Another server of the user holds the volume on another machine."""
-    name = f'your server "{one_line(server, 80)}"' if server else "your default server"
+    name = server_words(server)
     return Refusal(
         RefusalReason.HOME_IN_USE,
         f"Your files are in use by {name} on another machine, and only one machine at a time can have them. Stop "
         f"{name}, then start this one again.",
         {"server": server, "technical": technical},
     )
+
+
+def server_words(server: str) -> str:
+    """Return what a user calls one of their servers; "" is the default one."""
+    return f'your server "{one_line(server, 80)}"' if server else "your default server"
 
 
 def attached_elsewhere(lost: bool, waited_s: float, technical: str) -> Refusal:
@@ -220,4 +225,4 @@ def _refusal(reason: RefusalReason, message: str, technical: str) -> Refusal:
 
 
 def _sentences(tried: tuple[str, ...]) -> str:
-    return "".join(f"{one}. " for one in tried)
+    return "".join(f"{one}. " for one in tried[:4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 from gpu_launcher.domain.start import Shortage, ShortageKind
@@ -46,9 +47,11 @@ _RESERVED = ("ReservationCapacityExceeded", "requested reservation")
 _ZONE_TOLD = re.compile(r"Availability Zone you requested \(([a-z0-9-]{1,40})\)")
 # With hundreds of starts during a shortage there are hundreds of claims a minute; the newest tell enough.
 _KEPT = 500
+# A class of fifty that starts at once is refused fifty times for one reason.
+_BURST_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shortages:
     """What was seen so far; every method returns a new value, and the same one where nothing changed.
 
@@ -85,16 +88,29 @@ class Shortages:
 
     def all(self, now: float, keep_s: float = 1800.0) -> tuple[Shortage, ...]:
         """Return what the last *keep_s* seconds held, oldest first, each claim once."""
-        found = []
+        return tuple(one for one in self._found if now - keep_s <= one.at)
+
+    @cached_property
+    def _found(self) -> tuple[Shortage, ...]:
+        """All of them, oldest first; of many claims that ended alike at about the same time, the first."""
+        found = [
+            _shortage(ShortageKind.CAPACITY, at, claim, "", claim.node_pool)
+            for key, (claim, at) in self.gone.items()
+            if key not in self.told
+        ]
         for key, event in self.told.items():
-            claim = self._claim(key)
-            at = event.first_at or event.at or (self.gone[key][1] if key in self.gone else now)
-            if shortage := _of_event(event, claim, at):
+            at = event.first_at or event.at or (self.gone[key][1] if key in self.gone else 0.0)
+            if shortage := _of_event(event, self._claim(key), at):
                 found.append(shortage)
-        for key, (claim, at) in self.gone.items():
-            if key not in self.told:
-                found.append(_shortage(ShortageKind.CAPACITY, at, claim, "", claim.node_pool))
-        return tuple(sorted((one for one in found if now - keep_s <= one.at), key=lambda one: one.at))
+        kept: list[Shortage] = []
+        latest: dict[object, float] = {}
+        for one in sorted(found, key=lambda one: one.at):
+            asked = one.claim.requirements if one.claim else ()
+            alike = (one.kind, one.node_pool, one.instance_types, one.zones, one.capacity_types, asked)
+            if one.at - latest.get(alike, -_BURST_S) >= _BURST_S:
+                latest[alike] = one.at
+                kept.append(one)
+        return tuple(kept)
 
     def _claim(self, key: str) -> NodeClaimView | None:
         return self.gone[key][0] if key in self.gone else self.coming.get(key)

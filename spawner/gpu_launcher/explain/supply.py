@@ -130,7 +130,7 @@ def _limited(pod: PodView, usable: tuple[NodePoolView, ...], snapshot: StartSnap
     said = karpenter_says(snapshot)
     if len(full) < len(usable) and not exceeds_limits(said, usable):
         return None
-    words = "All machines that this hub may have for this profile are in use"
+    words = "The limit on machines for this profile is reached"
     if snapshot.nodes is None or snapshot.claims is None or age_s < _LIMIT_GRACE_S or _leaving(usable, snapshot):
         return Supply(usable, words)
     technical = "; ".join(f"NodePool {pool.name}: used {dict(pool.used)} of {dict(pool.limits)}" for pool in usable)

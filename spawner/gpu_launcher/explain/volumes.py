@@ -50,10 +50,13 @@ def attaching(pod: PodView, snapshot: StartSnapshot, policy: StartPolicy, since:
     if elsewhere or multi:
         technical = multi[-1].message if multi else f"volume {elsewhere[0].volume}: on {elsewhere[0].attached_to}"
         claims = tuple(volume.claim for volume in elsewhere) or pod.claims
-        end = _held(pod, snapshot, claims, technical) if waited > _IN_USE_S else None
+        held = _held(pod, snapshot, claims, technical)
+        end = held if waited > _IN_USE_S else None
         if end is None and waited > policy.volume_s:
             end = refusals.attached_elsewhere(_lost(elsewhere, snapshot), waited, technical)
         words = "Waiting for your files, which another machine still has"
+        if held is not None:
+            words = f"Waiting for your files, which {refusals.server_words(str(held.detail['server']))} uses"
         return Diagnosis(Stage.VOLUME, words, since=since, refusal=end)
     end = None
     if complaints and waited > policy.volume_s:

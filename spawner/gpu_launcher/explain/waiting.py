@@ -11,7 +11,7 @@ from gpu_launcher.domain.views import NodeClaimView, NodeView, PodView
 from gpu_launcher.explain import refusals
 from gpu_launcher.explain.bought import Refused, refused
 from gpu_launcher.explain.finding import Diagnosis
-from gpu_launcher.explain.matching import claims_of, coming_for, could_serve, has_room
+from gpu_launcher.explain.matching import claims_of, coming_for, could_serve, has_room, pod_is_next
 from gpu_launcher.explain.supply import Supply, karpenter_says, never_fits, sold_out, supply
 from gpu_launcher.explain.volumes import unbound
 
@@ -59,13 +59,14 @@ def _facts(snapshot: StartSnapshot, pod: PodView, policy: StartPolicy) -> _Facts
     volumes = snapshot.volumes or ()
     age = max(0.0, snapshot.now - (pod.created_at or snapshot.asked_at))
     pods = snapshot.node_pods or ()
-    room = next((node for node in snapshot.nodes or () if has_room(pod, node, pods, volumes)), None)
+    trusted = [node for node in snapshot.nodes or () if snapshot.now - _useful_since(snapshot, pod, node) <= _ROOM_S]
+    rooms = [node for node in trusted if has_room(pod, node, pods, volumes)]
     slots = (snapshot.ready_slots or 0) > 0
-    protected = slots or bool(coming_for(pod, snapshot)) or _just_arrived(pod, snapshot)
-    # Room that the scheduler does not use for so long is no room.
-    protected = protected or (room is not None and age < max(policy.no_capacity_s, _ROOM_S))
+    protected = slots or bool(rooms) or bool(coming_for(pod, snapshot)) or _just_arrived(pod, snapshot)
     given = supply(pod, snapshot, age, protected)
     mine = next(iter(claims_of(pod, snapshot)), None)
+    # Of many that wait, the oldest get the first machines.
+    room = rooms[0] if rooms and (pod_is_next(pod, snapshot, len(rooms))) else None
     lacking = refused(pod, snapshot, given.able)
     return _Facts(pod, snapshot, policy, age, mine, room, given, lacking, protected)
 
@@ -85,11 +86,23 @@ def _room(facts: _Facts) -> Diagnosis | None:
     node = facts.room
     if node is None:
         return None
-    ready = node.conditions.get("Ready")
-    since = max(facts.pod.created_at or 0.0, (ready.since if ready else None) or 0.0, facts.snapshot.asked_at)
-    if facts.snapshot.now - since > _ROOM_S:
-        return None
+    since = _useful_since(facts.snapshot, facts.pod, node)
     return Diagnosis(Stage.SCHEDULING, "A machine is ready", since=since).on_node(node)
+
+
+def _useful_since(snapshot: StartSnapshot, pod: PodView, node: NodeView) -> float:
+    """When the scheduler could first have put the pod there; long ago where it has looked at the node and did not.
+
+    We do not see everybody's pods, so room that the scheduler does not use is no room.
+    """
+    ready, told = node.conditions.get("Ready"), pod.conditions.get("PodScheduled")
+    claim = next((claim for claim in snapshot.claims or () if claim.node == node.name), None)
+    done = claim.conditions.get("Initialized") if claim is not None else None
+    came = max(node.created_at or 0.0, (ready.since if ready else None) or 0.0, (done.since if done else None) or 0.0)
+    if told is not None and not told.true:
+        # Times of conditions are whole seconds.
+        return came if came >= (told.since or 0.0) - 1 else 0.0
+    return max(came, pod.created_at or 0.0)
 
 
 # -- a machine is coming ----------------------------------------------------------------------------------------------
@@ -194,7 +207,7 @@ def _searching(facts: _Facts) -> Diagnosis:
         began = snapshot.now if began is None else began
         lacking = replace(lacking, blocked_at=max(snapshot.asked_at, began), since=began)
     if lacking.blocked_at is not None:
-        words = "The cloud has no such machine now, it is asked again"
+        words = "The cloud has none now, it is asked again"
         if lacking.quota:
             words = "The cloud account may not have more machines now, the cloud is asked again"
         end = None if facts.room else lacking.ended(snapshot.now, facts.policy.no_capacity_s)
