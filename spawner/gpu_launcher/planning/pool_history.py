@@ -74,17 +74,28 @@ class PoolHistory:
         return LeadTime(_rank(seconds, 50), _rank(seconds, 90), len(seconds))
 
     def shortage(self, served: ServedPool, now: float) -> tuple[ShortageKind, float] | None:
-        """Return why nothing came for the pool at the last attempts and since when; None after a launch or silence."""
+        """Return why nothing came for the pool at the last attempts and since when; None after a launch or silence.
+
+        A pool that buys in two ways misses something only when both have failed.
+        """
         launched = self.launched.get(served.pool.id, float("-inf"))
-        missed = sorted((one.at, one.kind) for one in self.shortages if one.at > launched and _concerns(one, served))
-        if not missed or now - missed[-1][0] > _SHORTAGE_LASTS_S:
-            return None
-        began, kind = missed[-1]
-        for at, earlier in reversed(missed):
-            if earlier is not kind or began - at > _SHORTAGE_LASTS_S:
-                break
-            began = at
-        return kind, began
+        later = sorted((one for one in self.shortages if one.at > launched), key=lambda one: one.at)
+        misses = [(one, ways) for one in later if (ways := _missed(one, served))]
+        began = [
+            _began([one.at for one, ways in misses if way in ways], now) for way in _BOUGHT_AS[served.pool.capacity]
+        ]
+        known = [at for at in began if at is not None]
+        return (misses[-1][0].kind, max(known)) if len(known) == len(began) else None
+
+
+def _began(times: list[float], now: float) -> float | None:
+    """When the misses began that go on until now; None if there are none."""
+    after = now
+    for at in reversed(times):
+        if after - at > _SHORTAGE_LASTS_S:
+            break
+        after = at
+    return after if times and after <= times[-1] else None
 
 
 def _lead(claim: NodeClaimView) -> Lead | None:
@@ -103,19 +114,16 @@ def _rank(ordered: list[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
-def _concerns(shortage: Shortage, served: ServedPool) -> bool:
-    """Whether the pool got nothing either: for spot-first, no spot alone is no shortage."""
-    if shortage.capacity_types and not _BOUGHT_AS[served.pool.capacity] <= set(shortage.capacity_types):
-        return False
+def _missed(shortage: Shortage, served: ServedPool) -> frozenset[str]:
+    """The ways of buying for the pool that failed there; none if it was not about the pool's machines."""
+    ways = _BOUGHT_AS[served.pool.capacity]
     if shortage.claim is not None:
-        return served.uses_claim(shortage.claim) and _asked_for(shortage.claim.requirements, served)
-    names = {kind.name for kind in served.pool.instance_types}
-    return bool(names) and names <= set(shortage.instance_types)
-
-
-def _asked_for(requirements: Iterable[Expression], served: ServedPool) -> bool:
-    """Whether the claim would have taken every way in which the pool buys."""
-    bought = tuple(one for one in requirements if one.key == CAPACITY_TYPE)
-    return all(
-        overlap((Expression(CAPACITY_TYPE, "In", (word,)),), bought) for word in _BOUGHT_AS[served.pool.capacity]
-    )
+        bought = tuple(one for one in shortage.claim.requirements if one.key == CAPACITY_TYPE)
+        asked = frozenset(way for way in ways if overlap((Expression(CAPACITY_TYPE, "In", (way,)),), bought))
+        asked = asked if served.uses_claim(shortage.claim) else frozenset()
+    else:
+        names = {kind.name for kind in served.pool.instance_types}
+        asked = ways if names and names <= set(shortage.instance_types) else frozenset()
+    told = frozenset(shortage.capacity_types)
+    # Every claim may take what is reserved first, also where nothing is: that says little about the rest.
+    return asked if told <= {"reserved"} else asked & told

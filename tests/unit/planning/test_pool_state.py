@@ -281,6 +281,19 @@ def test_k4_spot_alone_is_no_shortage_of_a_pool_that_may_buy_on_demand() -> None
     assert state(history=PoolHistory(shortages=(shortage(NOW - 10, requirements=asked),))).no_capacity_since is None
 
 
+def test_k4_spot_and_then_on_demand_is_a_shortage_of_spot_first() -> None:
+    ways = (shortage(NOW - 200, capacity_types=("spot",)), shortage(NOW - 150, capacity_types=("on-demand",)))
+    history = PoolHistory(shortages=(*ways, shortage(NOW - 20, capacity_types=("on-demand",))))
+    assert state("a10g-1-spot-first", history=history).no_capacity_since == NOW - 150
+    assert state(history=history).no_capacity_since == NOW - 150
+
+
+def test_k4_what_is_reserved_being_used_up_says_nothing_of_how_else_it_was_asked_for() -> None:
+    asked = (Expression("karpenter.sh/capacity-type", "In", ("on-demand", "reserved")),)
+    history = PoolHistory(shortages=(shortage(NOW - 5, requirements=asked, capacity_types=("reserved",)),))
+    assert state(history=history).no_capacity_since == NOW - 5
+
+
 def test_a_quota_is_no_shortage_but_makes_the_pool_unavailable() -> None:
     found = state(node_pools=[node_pool()], history=PoolHistory(shortages=(shortage(NOW - 9, ShortageKind.QUOTA),)))
     assert found.no_capacity_since is None
