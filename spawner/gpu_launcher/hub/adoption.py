@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
+
+import jupyterhub
+from jupyterhub.objects import Server
 
 from gpu_launcher.cluster.parse import pod_view
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.plan import PodPlan
+from gpu_launcher.domain.views import PodView
 from gpu_launcher.explain.story import Story, dump_story, load_story
 from gpu_launcher.hub.refusal import StartRefused
-from gpu_launcher.hub.start import Start
+from gpu_launcher.hub.start import Start, delete_pod
 from gpu_launcher.hub.watched import WatchedSpawner
 from gpu_launcher.planning.placement import POOL_LABEL, PROFILE_LABEL
 
@@ -20,40 +28,41 @@ STORY = "gpu-launcher/story"
 
 _LOOK_S = 0.05
 _PREFIX = "gpu-launcher/"
+# A create that was in flight when the hub died can arrive this much later: what the API server gives a request.
+_LATE_POD_S = 60.0
+_LATE_LOOK_S = 1.0
 
 
 class AdoptedStarts(WatchedSpawner):
     """KubeSpawner whose pending starts survive a restart of the hub.
 
-    While a restarted hub checks its servers, it asks ``poll``, then ``get_url``. An exception from the latter ends the
-    hub, so there is none.
+    A restarted hub asks every server of its database: ``poll``, ``get_url``, then whether it answers. It looks after
+    its routes when the last of them has answered, so a start that goes on for minutes must not be waited for: its check
+    succeeds at once, and the start is pending again as if the hub had never been away. Nothing here may raise into that
+    check, which would end the hub.
     """
 
     start_timeout: int
     _spawn_future: asyncio.Future[Any] | None
+    _server: Any
 
     async def poll(self) -> int | None:
-        """Return None for a pod that is there, as KubeSpawner does; a start without one ends with its reason."""
+        """Return what KubeSpawner does; a start whose pod a restarted hub does not find ends with that reason."""
         status: int | None = await super().poll()
-        if status is not None and self._check_pending and self.server is not None and self.plan is None:
-            self._end_with(
-                Refusal(
-                    RefusalReason.HUB_RESTARTED,
-                    "The hub restarted before this server had a machine. Nothing is lost: start it again.",
-                )
-            )
+        # A start gets its plan saved and its server's address when it ends, never before.
+        if status is not None and self._check_pending and self.plan is None and self.server and not self.server.ip:
+            self._end_by_restart()
         return status
 
     async def get_url(self) -> str:
-        """Return the server's URL; for a start that goes on, once it ended."""
+        """Return the server's URL as the database has it."""
         stored: str = self.server.url
-        if not self._check_pending:
-            return stored
-        try:
-            return await self._adopted_url(stored)
-        except Exception:
-            self.log.exception("start not adopted server=%r", self._log_name)
-            return stored
+        if self._check_pending:
+            try:
+                self._adopt()
+            except Exception:
+                self.log.exception("start not adopted server=%r", self._log_name)
+        return stored
 
     def noted(self, pod: Any) -> Any:
         """Return the pod with the story so far, from which a restarted hub goes on."""
@@ -61,83 +70,103 @@ class AdoptedStarts(WatchedSpawner):
             pod.metadata.annotations = {**(pod.metadata.annotations or {}), STORY: dump_story(self.story)}
         return pod
 
-    async def _adopted_url(self, stored: str) -> str:
-        raw = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
-        pod = pod_view(raw)
-        story = load_story(pod.annotations.get(STORY)) if pod else None
-        # The state is saved when a start has ended, so with a plan there is nothing to go on with.
-        if raw is None or pod is None or story is None or self.plan is not None:
-            return stored
+    # A start that goes on.
+
+    def _adopt(self) -> None:
+        """Go on with the pod's start, if there is one that had not ended when the hub did."""
+        pod, story = self._begun()
+        # The plan is saved when a start ends, so with one there is nothing to go on with.
+        if pod is None or story is None or self.plan is not None:
+            return
         self.plan = _plan_of(pod, self.start_timeout)
         self.start_timeout = self.profile.start_timeout_s if self.profile else self.start_timeout
+        self._server = _Starting(orm_server=self.server.orm_server)
+        self._spawn_pending = True
+        self._spawn_future = asyncio.ensure_future(self._go_on(story, pod.uid))
+        self._spawn_future.add_done_callback(self._adoption_ended)
         self.log.info("start adopted server=%r began_at=%.0f attempt=%d", self._log_name, story.began_at, story.attempt)
-        return await self._go_on(story, pod.uid, stored)
 
-    async def _go_on(self, story: Story, uid: str, stored: str) -> str:
-        # Progress, Stop and the failure page look at these two.
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._spawn_pending, self._spawn_future = True, future
-        start = asyncio.ensure_future(self._run(Start(self, await self.watch_cluster(), story, adopted=uid)))
-        either: list[asyncio.Future[Any]] = [start, future]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if future.done():
-            await self._stopped(start)
-        try:
-            url = await start
-        except StartRefused as refused:
-            self._end_with(refused.refusal, refused)
-            # The hub looks whether the server answers, finds that it does not, and cleans up.
-            self.http_timeout = 1
-            return stored
-        except Exception as error:
-            self._fail(error)
-            self.http_timeout = 1
-            return stored
-        self._background(self._ready(future))
-        return url
+    def _begun(self) -> tuple[PodView | None, Story | None]:
+        pod = pod_view(self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}"))
+        return pod, load_story(pod.annotations.get(STORY)) if pod else None
 
-    async def _stopped(self, start: asyncio.Future[str]) -> None:
-        """The user pressed Stop: the hub stops the server by itself, and must not look at it any more."""
-        start.cancel()
-        self._spawn_pending = self._check_pending = False
-        await asyncio.gather(start, return_exceptions=True)
-        await asyncio.Event().wait()
-
-    async def _ready(self, future: asyncio.Future[None]) -> None:
-        """Let the hub finish its check, then add the route, for which it would wait until every check is done."""
+    async def _go_on(self, story: Story, uid: str) -> None:
+        """Finish the start as the hub would have."""
         while self._check_pending:  # noqa: ASYNC110 - it is the hub's, and a plain attribute
             await asyncio.sleep(_LOOK_S)
-        if self.server is not None:
-            await self.user.settings["proxy"].add_user(self.user, self.name)
-            # As after every start: the next restart must know that this one ended.
-            self.orm_spawner.state = self.get_state()
-            self.user.db.commit()
+        # A hub polls servers, not starts.
+        self.stop_polling()
+        try:
+            await self._serve(await self._run(Start(self, await self.watch_cluster(), story, adopted=uid)))
+        except Exception:
+            try:
+                await self.user.stop(self.name)
+            except Exception:
+                self.log.exception("adopted start not cleaned up server=%r", self._log_name)
+            raise
+
+    async def _serve(self, url: str) -> None:
+        """Let the hub know the server as after every start, its route included."""
+        self._server = None
+        parts, server = urlsplit(url), self.server
+        server.proto, server.ip = parts.scheme, parts.hostname
+        server.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.orm_spawner.state = self.get_state()
+        self.user.db.commit()
+        await self.user.settings["proxy"].add_user(self.user, self.name)
+        self.start_polling()
+
+    def _adoption_ended(self, future: asyncio.Future[Any]) -> None:
         self._spawn_pending = False
-        if not future.done():
-            future.set_result(None)
-        self._spawn_future = None
+        error = None if future.cancelled() else future.exception()
+        if error is None:
+            self._spawn_future = None
+        elif not isinstance(error, StartRefused):
+            self.log.error("adopted start failed server=%r", self._log_name, exc_info=error)
 
-    def _end_with(self, refusal: Refusal, refused: StartRefused | None = None) -> None:
-        self.log.warning("start ended by restart server=%r reason=%s", self._log_name, refusal.reason)
-        self._fail(refused or StartRefused(refusal))
+    # A start that cannot go on.
 
-    def _fail(self, error: Exception) -> None:
-        """Make the hub show the error as that of the last start."""
-        future = self._spawn_future
-        if future is None or future.done():
-            future = self._spawn_future = asyncio.get_running_loop().create_future()
-        future.set_exception(error)
+    def _end_by_restart(self) -> None:
+        """Make the hub show that the start ended; whatever comes of it later is taken away."""
+        refused = StartRefused(
+            Refusal(
+                RefusalReason.HUB_RESTARTED,
+                "The hub restarted while this server was being started. Nothing is lost: start it again.",
+            )
+        )
+        self.reference = refused.reference = secrets.token_hex(3)
+        self.log.warning(
+            "start refused server=%r reason=%s reference=%s", self._log_name, refused.refusal.reason, self.reference
+        )
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spawn_future = future
+        future.set_exception(refused)
         # Read once, or asyncio logs that nobody did.
         future.exception()
-        self._spawn_pending = False
-
-    def _background(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(self._late_pod(time.time()))
         _TASKS.add(task)
         task.add_done_callback(_TASKS.discard)
 
+    async def _late_pod(self, restarted_at: float) -> None:
+        """Delete the pod that the hub before this one had asked for, should it come after all."""
+        until = time.monotonic() + _LATE_POD_S
+        while time.monotonic() < until:
+            pod, story = self._begun()
+            if pod is not None and story is not None and story.began_at < restarted_at:
+                self.log.info("late pod deleted server=%r", self._log_name)
+                await delete_pod(self, pod.name, pod.uid)
+                return
+            await asyncio.sleep(_LATE_LOOK_S)
 
-_TASKS: set[asyncio.Future[Any]] = set()
+
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+class _Starting(Server):
+    """The server of a start that goes on: for the hub's check at its own start it is as good as up."""
+
+    async def wait_up(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(headers={"X-JupyterHub-Version": jupyterhub.__version__})
 
 
 def _plan_of(pod: Any, start_timeout_s: int) -> PodPlan:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import ClientError
 from jupyterhub.utils import make_ssl_context
 from kubernetes_asyncio.client import V1DeleteOptions, V1Preconditions
 from kubernetes_asyncio.client.rest import ApiException
@@ -62,6 +63,9 @@ class Start:
                 except StartRefused as refused:
                     await self._next(refused)
         except BaseException as error:
+            if self._watch.closing:
+                # The hub ends, not the start: the next hub goes on with its pod.
+                raise
             self._leave_nothing()
             refusal = error.refusal if isinstance(error, StartRefused) else None
             self._tell(finish(self.story, time.time(), refusal, failed=True))
@@ -82,7 +86,7 @@ class Start:
         words = "" if self._adopted else self._elsewhere() or self._spawner.take_next_rung(refused.refusal)
         if not words:
             raise refused
-        await self._delete()
+        await self._delete(self._spawner.pod_request)
         now = self._asked_at = time.time()
         plan, profile = self._spawner.plan, self._spawner.profile
         self._tell(
@@ -108,7 +112,7 @@ class Start:
 
     async def _attempt(self) -> str:
         spawner = self._spawner
-        self._uid, self._answered = "", False
+        self._uid, self._answered = self._adopted, False
         spawner.pod_request, spawner.hooks_done = None, bool(self._adopted)
         base = asyncio.ensure_future(_forever() if self._adopted else spawner.create_and_wait())
         dial: asyncio.Task[None] | None = None
@@ -143,6 +147,9 @@ class Start:
 
     def _look(self) -> None:
         """Diagnose; tell what changed; raise StartRefused for what cannot succeed."""
+        if self._spawner.stopping:
+            # A hook failed, and KubeSpawner takes the pod away before it says so.
+            return
         now = time.time()
         found = self.diagnosis = diagnose(self._snapshot(now), self._spawner.offers.settings.starts)
         self._tell(tell(self.story, found, now))
@@ -165,7 +172,7 @@ class Start:
             capacity=Capacity(plan.labels[CAPACITY_LABEL]) if plan else Capacity.ON_DEMAND,
             gpus=plan.resources.gpus if plan else 0,
             pod=pod,
-            pod_seen=bool(self._uid),
+            pod_seen=bool(self._uid) and pods is not None,
             server_answered=self._answered,
             nodes=watch.nodes.all(),
             claims=watch.claims.all(),
@@ -188,10 +195,7 @@ class Start:
 
     def _created(self) -> str:
         """The uid of this attempt's pod, "" before it exists."""
-        request = self._spawner.pod_request
-        if self._adopted or request is None or not request.done() or request.cancelled() or request.exception():
-            return self._adopted
-        return str(request.result().metadata.uid)
+        return self._adopted or _uid_of(self._spawner.pod_request)
 
     def _raw(self) -> Any:
         return self._watch.pods.informer.items[self._key]
@@ -213,33 +217,43 @@ class Start:
 
     def _leave_nothing(self) -> None:
         """Delete the pod in the background: whoever cancelled the start does not wait, and may be gone."""
-        task = asyncio.ensure_future(self._delete())
+        task = asyncio.ensure_future(self._delete(self._spawner.pod_request))
         _LEFTOVERS.add(task)
         task.add_done_callback(_LEFTOVERS.discard)
 
-    async def _delete(self) -> None:
-        """Delete the pod of this attempt, by its uid: one that was created since is somebody else's."""
-        request, api, (namespace, name) = self._spawner.pod_request, self._spawner.api, self._key
+    async def _delete(self, request: asyncio.Future[Any] | None) -> None:
+        """Delete the pod of this attempt, also one that the API server is still creating for *request*."""
         if request is not None:
             await asyncio.wait([request])
-        uid = self._created()
-        if not uid:
-            return
-        options = V1DeleteOptions(grace_period_seconds=0, preconditions=V1Preconditions(uid=uid))
-        for attempt in range(_DELETE_TRIES):
-            try:
-                await api.delete_namespaced_pod(name, namespace, body=options)
-            except ApiException as error:
-                if error.status in (404, 409):
-                    return
-                if attempt == 0:
-                    self._spawner.log.warning("pod not deleted yet name=%s status=%s", name, error.status)
-            except (OSError, TimeoutError):
-                pass
-            else:
+        uid = self._adopted or _uid_of(request)
+        if uid:
+            await delete_pod(self._spawner, self._key[1], uid)
+
+
+async def delete_pod(spawner: Any, name: str, uid: str) -> None:
+    """Delete a pod of the spawner's namespace; one of the same name that was created since is somebody else's."""
+    options = V1DeleteOptions(grace_period_seconds=0, preconditions=V1Preconditions(uid=uid))
+    for attempt in range(_DELETE_TRIES):
+        try:
+            await spawner.api.delete_namespaced_pod(name, spawner.namespace, body=options)
+        except ApiException as error:
+            if error.status in (404, 409):
                 return
-            await asyncio.sleep(min(2.0**attempt, 30.0))
-        self._spawner.log.error("pod left behind name=%s namespace=%s: delete it by hand", name, namespace)
+            if attempt == 0:
+                spawner.log.warning("pod not deleted yet name=%s status=%s", name, error.status)
+        except (OSError, TimeoutError, ClientError):
+            pass
+        else:
+            return
+        await asyncio.sleep(min(2.0**attempt, 30.0))
+    spawner.log.error("pod left behind name=%s namespace=%s: delete it by hand", name, spawner.namespace)
+
+
+def _uid_of(request: asyncio.Future[Any] | None) -> str:
+    """The uid of the pod that a request created, "" if it did not, or did not yet."""
+    if request is None or not request.done() or request.cancelled() or request.exception():
+        return ""
+    return str(request.result().metadata.uid)
 
 
 async def _forever() -> None:

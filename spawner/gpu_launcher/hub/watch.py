@@ -100,6 +100,11 @@ class ClusterWatch:
         informers += [self._pvcs, self._pvs, self._attachments, self._state]
         self._tasks = [asyncio.create_task(informer.run()) for informer in informers]
 
+    def close(self) -> None:
+        """Stop looking."""
+        for task in self._tasks:
+            task.cancel()
+
     async def _first_look(self) -> None:
         needed = (self.pods.informer, self.nodes.informer, self.claims.informer, self.node_pools.informer)
         if self._looked or all(informer.synced.is_set() for informer in needed):
@@ -139,6 +144,11 @@ class ClusterWatch:
     def published(self) -> PublishedState | None:
         """What the controller published last; None for nothing. Its age is the reader's to judge."""
         return self._published
+
+    @property
+    def closing(self) -> bool:
+        """Whether the hub is on its way out: it cancels everything, and these as well, which nothing else does."""
+        return any(task.cancelling() for task in self._tasks)
 
     # Waking up.
 

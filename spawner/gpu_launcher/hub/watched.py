@@ -67,6 +67,9 @@ class WatchedSpawner(StartPages, QuietCreation):
     hooks_done = False
     """Whether a start has come to the point where KubeSpawner only waits for its pod."""
 
+    stopping = False
+    """Whether a pod of this server is being taken away, by whomever."""
+
     reference = ""
     """Six characters that a person can read out: on the page and in the log of the same start."""
 
@@ -150,7 +153,8 @@ class WatchedSpawner(StartPages, QuietCreation):
             self._ended(start, StartOutcome.REFUSED, refused.refusal.reason)
             raise
         except asyncio.CancelledError:
-            self._ended(start, StartOutcome.STOPPED)
+            if self.watch is None or not self.watch.closing:
+                self._ended(start, StartOutcome.STOPPED)
             raise
         except BaseException:
             self._ended(start, StartOutcome.FAILED)
@@ -197,6 +201,14 @@ class WatchedSpawner(StartPages, QuietCreation):
         """Return what KubeSpawner returns when the pod runs; the caller usually knows before, and cancels this."""
         url: str = await super()._start()
         return url
+
+    async def stop(self, now: bool = False) -> None:
+        """Take the server's pod away and wait until it is gone."""
+        self.stopping = True
+        try:
+            await super().stop(now)
+        finally:
+            self.stopping = False
 
     def is_pod_running(self, pod: Any) -> bool:
         """Return whether the pod runs; asked for the first time when secret, service and hooks are done."""
