@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any, ClassVar
 
+from aiohttp import ClientError
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
 from traitlets import Integer
@@ -99,7 +100,10 @@ class QuietCreation(KubeSpawner):
             self.pod_request = asyncio.ensure_future(self._create_pod(pod))
         try:
             await asyncio.wait_for(asyncio.shield(self.pod_request), request_timeout)
-        except TimeoutError:
+        except (OSError, ClientError):
+            if self.pod_request.done():
+                # The connection broke, and the pod may be there or not: the next try finds out.
+                self.pod_request = None
             return False
         except ApiException as error:
             self.pod_request = None
