@@ -46,25 +46,31 @@ class PoolHistory:
     leads: Mapping[str, tuple[Lead, ...]] = field(default_factory=dict)
     launched: Mapping[str, float] = field(default_factory=dict)
     shortages: tuple[Shortage, ...] = ()
+    settled: frozenset[str] = frozenset()
+    """Claims that have told all that they can, so that a look at hundreds of machines costs nothing."""
 
     def seen(self, claims: Iterable[NodeClaimView], pools: Mapping[str, ServedPool]) -> PoolHistory:
         """Return the history with what these claims add to it; seeing a claim again adds nothing."""
         leads = {key: {lead.claim: lead for lead in known} for key, known in self.leads.items()}
         launched = dict(self.launched)
+        settled = set()
         for claim in claims:
-            users = [key for key, served in pools.items() if served.uses_claim(claim)]
+            name, lead = claim.uid or claim.name, _lead(claim)
+            if lead is not None:
+                settled.add(name)
+            if name in self.settled:
+                continue
             since = _since(claim, "Launched")
-            for key in users:
+            for key in (key for key, served in pools.items() if served.uses_claim(claim)):
                 if since is not None:
                     launched[key] = max(since, launched.get(key, since))
-                lead = _lead(claim)
                 if lead is not None:
-                    leads.setdefault(key, {})[lead.claim] = lead
+                    leads.setdefault(key, {})[name] = lead
         newest = {
             key: tuple(sorted(known.values(), key=lambda lead: (lead.at, lead.claim))[-_LEADS_KEPT:])
             for key, known in leads.items()
         }
-        return replace(self, leads=newest, launched=launched)
+        return replace(self, leads=newest, launched=launched, settled=frozenset(settled))
 
     def lead(self, pool_id: str) -> LeadTime | None:
         """Return the pool's lead time; None before its first machine."""
