@@ -152,6 +152,8 @@ class Stage:
         self.after = "<title>notebook</title>"
         """What the page is once the start has ended."""
         self.over = False
+        self.away = False
+        """Whether only the proxy is there."""
         self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self.asked: list[tuple[str, str, Any]] = []
         self.stop_answers: list[int] = []
@@ -162,10 +164,14 @@ class Stage:
         self.events.put_nowait(event)
 
     async def _page(self, _: web.Request) -> web.Response:
+        if self.away:
+            return web.Response(status=503)
         return web.Response(text=self.after if self.over else self.html, content_type="text/html")
 
     async def _progress(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(("GET", request.path, dict(request.query)))
+        if self.away:
+            return web.Response(status=503)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         while (event := await self.events.get()) is not None:

@@ -9,7 +9,7 @@ const part = (name, inside = root) => inside.querySelector(`[data-part="${name}"
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let told = JSON.parse(part("data").textContent);
-let phase = root.dataset.phase; // pending, leaving (something was clicked), refused (the hub still cleans up), ended
+let phase = root.dataset.phase; // pending, leaving (a button was pressed), refused (the hub still cleans up), ended
 let source = null;
 // The hub's clock, which the page came with and every event sets forward: people's clocks are wrong.
 let hub_time = told.now;
@@ -221,8 +221,12 @@ async function look_again() {
   setTimeout(look_again, ASK_AGAIN_MS);
 }
 
+// Not `disabled`, which would take the focus away from who pressed it.
 function busy(is) {
-  for (const button of root.querySelectorAll("button")) button.disabled = is;
+  for (const button of root.querySelectorAll("button")) {
+    button.setAttribute("aria-disabled", is);
+    button.classList.toggle("disabled", is);
+  }
 }
 
 // Ends when the server is gone. While the hub still stops it, it answers 202, and asking again changes nothing.
@@ -272,8 +276,9 @@ async function start_instead(event) {
     form.action = url;
   }
   if (phase === "ended") {
-    setTimeout(() => busy(true)); // after the browser has taken the form
-    return;
+    phase = "leaving";
+    busy(true);
+    return; // the browser posts the form
   }
   event.preventDefault();
   if (phase === "leaving") return;
