@@ -68,9 +68,11 @@ def moment(value: object) -> float | None:
         return None
     try:
         parsed = datetime.fromisoformat(value)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+        seconds = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
+    # Go writes a time that was never set as the year 1.
+    return seconds if seconds > 0 else None
 
 
 def amount(value: object) -> float | None:

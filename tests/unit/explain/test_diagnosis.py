@@ -153,8 +153,8 @@ ENDS: dict[str, tuple[StartSnapshot, RefusalReason]] = {
             events=(
                 event(
                     "FailedScheduling",
-                    f"{KARPENTER}no instance type which met the scheduling requirements and had enough resources, had a "
-                    "required offering, requirements=x",
+                    f"{KARPENTER}no instance type which met the scheduling requirements and had enough resources, had "
+                    "a required offering, requirements=x",
                     ago=260,
                 ),
             ),
