@@ -15,7 +15,7 @@ from traitlets.config import Config
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.explain.alternatives import Alternative
 from gpu_launcher.hub.configure import configure
-from gpu_launcher.hub.pages import TEMPLATES, UNEXPECTED, clock, fields_of
+from gpu_launcher.hub.pages import MARKS, SPOKEN, TEMPLATES, UNEXPECTED, clock, fields_of
 from gpu_launcher.hub.refusal import StartRefused
 from start_pages import (
     ALTERNATIVE,
@@ -294,6 +294,12 @@ def test_a_time_that_has_passed(seconds: float, words: str) -> None:
 @pytest.mark.parametrize("options", [None, [], "x", 3, {"profile": {"deep": 1}}, {"profile": None}])
 def test_options_that_no_form_can_send_are_left_out(options: Any) -> None:
     assert list(fields_of(options)) == []
+
+
+def test_the_script_writes_the_same_marks_and_words() -> None:
+    script = (TEMPLATES.parent / "static" / "start.js").read_text()
+    for words in (*MARKS.values(), *SPOKEN.values()):
+        assert f'"{words}"' in script
 
 
 # Where the hub finds the pages.

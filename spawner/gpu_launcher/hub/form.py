@@ -69,9 +69,9 @@ async def _look(spawner: Any) -> None:
     try:
         await spawner._start_watching_pods()
         await spawner.watch_cluster()
-    except Exception:
+    except Exception as error:
         # The page works without: then nothing is known of what is free, and it says so.
-        spawner.log.warning("the spawn page could not look at the cluster", exc_info=True)
+        spawner.log.warning("the spawn page could not look at the cluster error=%s", type(error).__name__)
 
 
 def _seen(spawner: Any) -> Seen:
