@@ -20,8 +20,10 @@ from gpu_launcher.domain.views import PodView
 from gpu_launcher.explain.story import Story, dump_story, load_story
 from gpu_launcher.hub.refusal import StartRefused
 from gpu_launcher.hub.start import Start, delete_pod
+from gpu_launcher.hub.state import PLAN, load_plan
 from gpu_launcher.hub.watched import WatchedSpawner
 from gpu_launcher.planning.placement import POOL_LABEL, PROFILE_LABEL
+from gpu_launcher.telemetry.metrics import metrics
 
 STORY = "gpu-launcher/story"
 """The start's story when its pod was created: clock, attempts, what was tried."""
@@ -49,10 +51,32 @@ class AdoptedStarts(WatchedSpawner):
     async def poll(self) -> int | None:
         """Return what KubeSpawner does; a start whose pod a restarted hub does not find ends with that reason."""
         status: int | None = await super().poll()
-        # A start gets its plan saved and its server's address when it ends, never before.
-        if status is not None and self._check_pending and self.plan is None and self.server and not self.server.ip:
-            self._end_by_restart()
+        if status is not None and self._check_pending:
+            if self._ran:
+                self._lost(status)
+            elif self.server and not self.server.ip:
+                self._end_by_restart()
         return status
+
+    async def poll_and_notify(self) -> int | None:
+        """Return what ``poll`` does, and let the hub know of a server that is gone; it is counted, if it had run."""
+        ran, plan = self._ran, self.plan
+        status: int | None = await super().poll_and_notify()
+        if ran:
+            self._lost(status, plan)
+        return status
+
+    @property
+    def _ran(self) -> bool:
+        """Whether the server had started and nobody stopped it: the plan is saved at the one, removed at the other."""
+        return load_plan((self.orm_spawner.state or {}).get(PLAN)) is not None
+
+    def _lost(self, status: int | None, plan: PodPlan | None = None) -> None:
+        # A user may shut a server down from within, which ends it with 0.
+        if status:
+            plan = plan or self.plan
+            self.log.warning("server lost server=%r status=%s", self._log_name, status)
+            metrics(self.offers.by_id).pod_lost(plan.profile_id if plan else "")
 
     async def get_url(self) -> str:
         """Return the server's URL as the database has it."""
@@ -75,8 +99,7 @@ class AdoptedStarts(WatchedSpawner):
     def _adopt(self) -> None:
         """Go on with the pod's start, if there is one that had not ended when the hub did."""
         pod, story = self._begun()
-        # The plan is saved when a start ends, so with one there is nothing to go on with.
-        if pod is None or story is None or self.plan is not None:
+        if pod is None or story is None or self._ran:
             return
         self.plan = _plan_of(pod, self.start_timeout)
         self.start_timeout = self.profile.start_timeout_s if self.profile else self.start_timeout

@@ -34,7 +34,7 @@ from gpu_launcher.hub.manifest import OWNED_TRAITS, finish_pod, planned_traits, 
 from gpu_launcher.hub.offers import Offers, offers_of
 from gpu_launcher.hub.options import options_from_fields, query_fields
 from gpu_launcher.hub.refusal import StartRefused, compensate
-from gpu_launcher.hub.state import dump_plan, load_plan
+from gpu_launcher.hub.state import PLAN, dump_plan, load_plan
 from gpu_launcher.hub.usage import Holder, Reservations
 from gpu_launcher.planning.admission import admit
 from gpu_launcher.planning.dialects import HOSTNAME
@@ -323,13 +323,13 @@ class GpuSpawner(AdoptedStarts):
         """Return KubeSpawner's state and the plan."""
         state: dict[str, Any] = super().get_state()
         if self.plan is not None:
-            state["gpu_launcher"] = dump_plan(self.plan)
+            state[PLAN] = dump_plan(self.plan)
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore KubeSpawner's state and the plan; a state without one leaves it unknown."""
         super().load_state(state)
-        self.plan = load_plan(state.get("gpu_launcher"))
+        self.plan = load_plan(state.get(PLAN))
 
     def clear_state(self) -> None:
         """Forget the plan, its reservation and what it wrote; the hub calls this before a start and after a stop."""

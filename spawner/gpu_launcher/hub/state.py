@@ -8,6 +8,9 @@ from typing import Any
 from gpu_launcher.domain.plan import PodPlan
 from gpu_launcher.domain.resources import Resources
 
+PLAN = "gpu_launcher"
+"""Where a spawner's saved state holds the plan."""
+
 _VERSION = 1
 
 
