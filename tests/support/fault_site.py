@@ -167,11 +167,13 @@ async def fault_site(
     starts: Mapping[str, Any],
     *,
     granted: bool = True,
+    config: str = "",
 ) -> AsyncIterator[Site]:
     """A site for the length of a block; afterwards nothing of it is left, and no fault is switched on.
 
     ``pools`` are instance types and capacity types by name; ``profiles`` hold, by id, the pool and further fields;
-    ``granted`` says whether the hub has the permissions that the chart renders for it.
+    ``granted`` says whether the hub has the permissions that the chart renders for it; ``config`` is further text for
+    jupyterhub_config.py.
     """
     namespace = f"{name}{MAJOR}-{uuid4().hex[:4]}"
     made = {key: Pool(api, f"{namespace}-{key}") for key in pools}
@@ -190,7 +192,8 @@ async def fault_site(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_remove, lab, api, made)
         async with asyncio.TaskGroup() as tasks:
-            hub = tasks.create_task(start_hub(lab, namespace, launcher_config(document) + _SITE, python=sys.executable))
+            text = launcher_config(document) + _SITE + config
+            hub = tasks.create_task(start_hub(lab, namespace, text, python=sys.executable))
             for key, (types, capacity_types) in pools.items():
                 tasks.create_task(made[key].create(types, capacity_types, "2s"))
             if granted:

@@ -153,7 +153,7 @@ class Launcher:
         self.hub = hub
         self._session: aiohttp.ClientSession | None = None
         self._known: set[str] = set()
-        self._streams: list[StartStream] = []
+        self.streams: list[StartStream] = []
 
     async def __aenter__(self) -> Self:
         # Hundreds of pages are open at once: no limit of the client's own may stand in the way.
@@ -167,7 +167,7 @@ class Launcher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.gather(*(stream.close() for stream in self._streams))
+        await asyncio.gather(*(stream.close() for stream in self.streams))
         if self._session is not None:
             await self._session.close()
 
@@ -192,8 +192,12 @@ class Launcher:
         await self.users(user)
         status, answer = await self.call(_server(user, server), "POST", {"profile": profile, **options})
         assert status in (201, 202), f"the hub did not take the start of {user}: {status} {answer}"
+        return self.follow(user, server)
+
+    def follow(self, user: str, server: str = "") -> StartStream:
+        """Read the progress of a start that goes on already, as a page does that is opened again."""
         stream = StartStream(self, user, server)
-        self._streams.append(stream)
+        self.streams.append(stream)
         return stream
 
     async def events(self, user: str, server: str) -> AsyncIterator[dict[str, Any]]:
