@@ -1,0 +1,101 @@
+"""Interrupted starts, as far as no cluster is needed: what a broken connection or a strange pod leads to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import ServerDisconnectedError
+from jupyterhub import orm
+
+from gpu_launcher.hub.adoption import STORY
+from gpu_launcher.hub.spawner import GpuSpawner
+from hubs import Hub, api_error, running_hub
+from spawners import Build, FakeReflector
+
+pytestmark = pytest.mark.hub
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def hub() -> AsyncIterator[Hub]:
+    async with running_hub() as running:
+        yield running
+
+
+@pytest.mark.parametrize("error", [ServerDisconnectedError(), ConnectionResetError(), TimeoutError()])
+async def test_h1_a_create_whose_answer_never_came_is_one_pod(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    user = f"torn-{type(error).__name__.lower()}"
+    await hub.user(user)
+    create, broken = hub.cluster.create_namespaced_pod, [error]
+
+    async def breaking(namespace: str, pod: Any) -> Any:
+        if f"{namespace}/{pod.metadata.name}" in hub.cluster.pods:
+            raise api_error(409, "already exists")
+        made = await create(namespace, pod)
+        if broken:
+            raise broken.pop()
+        return made
+
+    monkeypatch.setattr(hub.cluster, "create_namespaced_pod", breaking)
+    before = len(hub.cluster.created)
+    assert (await hub.start(user, {"profile": "a10g"}))[0] == 201
+    assert len(hub.cluster.created) == before + 2, "the pod that nobody knew the name of gave way to another"
+    assert len([key for key in hub.cluster.pods if user in key]) == 1
+    await hub.stop(user)
+    assert not [key for key in hub.cluster.pods if user in key]
+
+
+def checked(build: Build, pod: Any, reflector: FakeReflector) -> GpuSpawner:
+    """A spawner of a server that a restarted hub looks after, and what the cluster has under its pod's name."""
+    spawner = build()
+    server = orm.Server(proto="http", ip="", port=8888, base_url="/user/ada/", cookie_name="cookie")
+    spawner.orm_spawner.server, spawner.orm_spawner.state = server, {}
+    spawner._check_pending = True
+    reflector.pods[f"{spawner.namespace}/{spawner.pod_name}"] = pod
+    return spawner
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        None,
+        7,
+        {},
+        {"metadata": 7},
+        {"metadata": {"name": "x", "uid": "1", "annotations": None}},
+        {"metadata": {"name": "x", "uid": "1", "annotations": {STORY: "{"}}},
+        {"metadata": {"name": "x", "uid": "1", "annotations": {STORY: "[" * 10_000}}},
+        {"metadata": {"name": "x", "uid": "1", "annotations": {STORY: '{"version":1,"began":"?"}'}}, "status": []},
+    ],
+)
+async def test_h1_whatever_the_pod_looks_like_the_hubs_start_goes_on(
+    build: Build, reflector: FakeReflector, pod: Any
+) -> None:
+    spawner = checked(build, pod, reflector)
+    assert await spawner.get_url() == spawner.server.url
+    assert spawner._spawn_future is None
+    assert not spawner.pending or spawner.pending == "check"
+
+
+async def test_h1_a_start_without_a_pod_ends_with_that_reason(build: Build, reflector: FakeReflector) -> None:
+    spawner = checked(build, None, reflector)
+    del reflector.pods[f"{spawner.namespace}/{spawner.pod_name}"]
+    assert await spawner.poll() == 1
+    refused = spawner._spawn_future.exception()
+    assert refused.refusal.reason == "hub_restarted"
+    assert refused.reference
+    for task in [task for task in asyncio.all_tasks() if "_late_pod" in str(task)]:
+        task.cancel()
+
+
+async def test_h1_a_server_that_had_run_did_not_end_by_the_restart(build: Build, reflector: FakeReflector) -> None:
+    spawner = checked(build, None, reflector)
+    del reflector.pods[f"{spawner.namespace}/{spawner.pod_name}"]
+    spawner.orm_spawner.server.ip = spawner.server.ip = "10.0.0.1"
+    assert await spawner.poll() == 1
+    assert spawner._spawn_future is None
