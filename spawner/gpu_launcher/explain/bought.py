@@ -10,7 +10,8 @@ from gpu_launcher.domain.start import Shortage, ShortageKind, StartSnapshot
 from gpu_launcher.domain.views import Expression, NodePoolView, PodView
 from gpu_launcher.explain import refusals
 from gpu_launcher.explain.finding import listed
-from gpu_launcher.explain.matching import ZONE, compatible, ways_to_buy
+from gpu_launcher.explain.matching import compatible, ways_to_buy
+from gpu_launcher.explain.shape import ZONE
 from gpu_launcher.planning.dialects import INSTANCE_TYPE
 
 # Karpenter leaves an offering alone this long after the cloud refused it, and makes no NodeClaim meanwhile: a refusal
@@ -52,8 +53,9 @@ def refused(pod: PodView, snapshot: StartSnapshot, pools: Iterable[NodePoolView]
     concerning = [
         one for one in snapshot.shortages if one.at <= snapshot.now + 60 and _concerns(one, pod, snapshot, pools)
     ]
-    ended_at = _capacity_seen_at(pod, snapshot)
     begin = snapshot.asked_at
+    earlier = any(one.at < begin for one in concerning)
+    ended_at = _capacity_seen_at(pod, snapshot) if earlier else 0.0
     current = [
         one for one in concerning if one.at >= begin or (begin - one.at <= _CLOUD_MEMORY_S and one.at > ended_at)
     ]

@@ -6,6 +6,7 @@ from gpu_launcher.domain.stage import StartKind
 from gpu_launcher.domain.start import StartSnapshot
 from gpu_launcher.domain.views import NodeView, PodView
 from gpu_launcher.explain.containers import has_image, notebook_of
+from gpu_launcher.explain.matching import claim_on
 
 # From the scheduler's decision to a running container, where nothing has to be pulled. No image of a notebook is
 # pulled and unpacked in that time.
@@ -29,7 +30,7 @@ def _came_at(snapshot: StartSnapshot, node: NodeView | None) -> float | None:
     """When the node was of use for the first time; None if unknown."""
     if node is None or node.created_at is None:
         return None
-    claim = next((claim for claim in snapshot.claims or () if claim.node == node.name), None)
+    claim = claim_on(node, snapshot)
     done = claim.conditions.get("Initialized") if claim is not None else None
     at = done.since if done is not None and done.true and done.since is not None else node.created_at
     return max(at, node.created_at)

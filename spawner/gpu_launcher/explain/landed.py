@@ -74,7 +74,8 @@ def _container(
         return problem
     # Volumes come before the sandbox, so that a sandbox says that they are there.
     sandbox = pod.conditions.get("PodReadyToStartContainers")
-    if not (sandbox is not None and sandbox.true) and not pod.ip:
+    begun = any(event.reason in ("Pulling", "Pulled", "Created", "Started") for event in snapshot.events)
+    if not (sandbox is not None and sandbox.true) and not pod.ip and not begun:
         waits = attaching(pod, snapshot, policy, since)
         if waits is not None:
             return waits

@@ -5,33 +5,17 @@ Everything is judged as Karpenter judges it, as far as the views tell; what they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from gpu_launcher.domain.policy import Dialect
 from gpu_launcher.domain.resources import Resources
 from gpu_launcher.domain.start import StartSnapshot
 from gpu_launcher.domain.views import Expression, NodeClaimView, NodePoolView, NodeView, PodView, VolumeView
-from gpu_launcher.planning.dialects import ARCH, CAPACITY_TYPE, HOSTNAME, OS, misspelt
+from gpu_launcher.explain.requirements import by_key, holds, is_number, overlap
+from gpu_launcher.explain.shape import Same, Shape, Term, shape_of
+from gpu_launcher.planning.dialects import CAPACITY_TYPE
 
-ZONE = "topology.kubernetes.io/zone"
-
-# Label domains whose values come with the machine, so that a NodePool need not name them.
-_MACHINE_DOMAINS = (
-    "kubernetes.io/",
-    "beta.kubernetes.io/",
-    "node.kubernetes.io/",
-    "topology.kubernetes.io/",
-    "failure-domain.beta.kubernetes.io/",
-    "karpenter.sh/",
-    "karpenter.k8s.aws/",
-    "topology.k8s.aws/",
-    "eks.amazonaws.com/",
-    "karpenter.azure.com/",
-    "kubernetes.azure.com/",
-    "karpenter.k8s.gcp/",
-    "cloud.google.com/",
-    "oci.oraclecloud.com/",
-)
 _TAINTS_OF_A_START = frozenset(
     {
         "karpenter.sh/unregistered",
@@ -43,32 +27,23 @@ _TAINTS_OF_A_START = frozenset(
 )
 _GPU_COUNT_LABELS = ("instance-gpu-count", "gke-accelerator-count", "sku-gpu-count", "nvidia.com/gpu.count")
 
-Requirements = Iterable[Expression]
+Offered = Iterable[Expression] | Mapping[str, str]
+Claims = tuple[NodeClaimView, ...]
+Nodes = tuple[NodeView, ...]
+Pods = tuple[PodView, ...]
 
 
-def compatible(pod: PodView, offered: Requirements | Mapping[str, str], volumes: Iterable[VolumeView] = ()) -> bool:
+def compatible(pod: PodView, offered: Offered, volumes: Iterable[VolumeView] = ()) -> bool:
     """Return whether a machine of these requirements, or with these labels, can be one that the pod asks for.
 
     Requirements leave a machine open, labels are all that a node has. Volumes that are bound to zones ask for those.
     """
-    extra = zone_wishes(volumes)
-    if isinstance(offered, Mapping):
-        labels = offered
-        return any(all(_holds(labels, wish) for wish in (*wishes, *extra)) for wishes in _wishes(pod))
-    known = _by_key(offered)
-    return any(_compatible((*wishes, *extra), known) for wishes in _wishes(pod))
-
-
-def zone_wishes(volumes: Iterable[VolumeView]) -> tuple[Expression, ...]:
-    """Return what bound volumes ask of a machine's zone."""
-    return tuple(Expression(ZONE, "In", volume.zones) for volume in volumes if volume.zones)
+    return _compatible(shape_of(pod, volumes), Same(offered))
 
 
 def serves(pod: PodView, pool: NodePoolView, volumes: Iterable[VolumeView] = ()) -> bool:
     """Return whether the NodePool can make machines for the pod, by labels and taints."""
-    named = {expression.key for expression in pool.requirements}
-    labels = tuple(Expression(key, "In", (value,)) for key, value in pool.labels.items() if key not in named)
-    return _tolerated(pod, pool.taint_keys) and compatible(pod, (*pool.requirements, *labels), volumes)
+    return _serves(shape_of(pod, volumes), Same(pool))
 
 
 def could_serve(pod: PodView, node: NodeView, volumes: Iterable[VolumeView] = ()) -> bool:
@@ -76,33 +51,26 @@ def could_serve(pod: PodView, node: NodeView, volumes: Iterable[VolumeView] = ()
 
     Taints that go away when a node has started do not count, nor do GPUs that are not advertised yet.
     """
-    if node.deleting or node.disrupted or node.unschedulable:
-        return False
-    if not _tolerated(pod, node.taint_keys - _TAINTS_OF_A_START):
-        return False
-    return compatible(pod, node.labels, volumes) and _within(pod.requests, node.allocatable, node.gpus_advertised)
+    return _could_serve(shape_of(pod, volumes), Same(node))
 
 
-def has_room(pod: PodView, node: NodeView, pods: Iterable[PodView], volumes: Iterable[VolumeView] = ()) -> bool:
-    """Return whether the scheduler should be able to put the pod on the node now, as far as *pods* tell."""
-    if not (node.ready and node.initialized and could_serve(pod, node, volumes)):
-        return False
-    if not _tolerated(pod, node.taint_keys) or (pod.requests.gpus and not node.gpus_advertised):
-        return False
-    taken = sum((other.requests for other in pods if other.node == node.name and not other.ended), Resources())
-    return _within(pod.requests, node.allocatable - taken, True)
+def with_room(pod: PodView, snapshot: StartSnapshot) -> Nodes:
+    """Return the nodes on which the scheduler should be able to put the pod now, as far as the known pods tell."""
+    shape = shape_of(pod, snapshot.volumes or ())
+    return _with_room(shape, Same(snapshot.nodes or ()), Same(snapshot.node_pods or ()))
 
 
-def claims_of(pod: PodView, snapshot: StartSnapshot) -> tuple[NodeClaimView, ...]:
+def claims_of(pod: PodView, snapshot: StartSnapshot) -> Claims:
     """Return the NodeClaim that is coming for the pod, as a tuple of at most one; empty if none is known.
 
     The one that Karpenter named in an event, if it is still coming; else pending pods are counted off, oldest first,
     against the claims that can hold them, since Karpenter makes as many claims as it needs.
     """
     coming = coming_for(pod, snapshot)
-    named = [claim for claim in coming if claim.name in _nominated(snapshot)]
-    if named:
-        return (named[-1],)
+    names = _nominated(snapshot) if coming else frozenset()
+    named = [claim for claim in coming if claim.name in names]
+    if named or not coming:
+        return tuple(named[-1:])
     place = _place_in_line(pod, snapshot)
     for claim in coming:
         held = max(1, _copies(pod.requests, claim.requests))
@@ -112,17 +80,14 @@ def claims_of(pod: PodView, snapshot: StartSnapshot) -> tuple[NodeClaimView, ...
     return ()
 
 
-def coming_for(pod: PodView, snapshot: StartSnapshot) -> tuple[NodeClaimView, ...]:
+def coming_for(pod: PodView, snapshot: StartSnapshot) -> Claims:
     """Return all NodeClaims that could still become a machine for the pod, oldest first, whoever asked for them."""
-    found = [
-        claim
-        for claim in snapshot.claims or ()
-        if not claim.deleting
-        and not claim.reached("Initialized")
-        and _within(pod.requests, claim.requests, True)
-        and compatible(pod, claim.requirements, snapshot.volumes or ())
-    ]
-    return tuple(sorted(found, key=lambda claim: (claim.created_at or 0.0, claim.name)))
+    return _coming(shape_of(pod, snapshot.volumes or ()), Same(snapshot.claims)) if snapshot.claims else ()
+
+
+def claim_on(node: NodeView, snapshot: StartSnapshot) -> NodeClaimView | None:
+    """Return the NodeClaim that became the node; None if there is none, or none is known."""
+    return _by_node(Same(snapshot.claims)).get(node.name) if snapshot.claims else None
 
 
 def pod_is_next(pod: PodView, snapshot: StartSnapshot, machines: int) -> bool:
@@ -133,117 +98,117 @@ def pod_is_next(pod: PodView, snapshot: StartSnapshot, machines: int) -> bool:
 def least_gpus(pod: PodView) -> int:
     """Return how many GPUs a machine for the pod has at least: those it gets, or those that its labels ask for."""
     counts = []
-    for wishes in _wishes(pod):
-        named = [wish.values for wish in wishes if wish.key.endswith(_GPU_COUNT_LABELS) and wish.operator == "In"]
-        counts.append(min((int(value) for values in named for value in values if _is_number(value)), default=0))
+    for term in shape_of(pod).value.terms:
+        named = [wish.values for wish in term if wish.key.endswith(_GPU_COUNT_LABELS) and wish.operator == "In"]
+        counts.append(min((int(value) for values in named for value in values if is_number(value)), default=0))
     return max(pod.requests.gpus, min(counts, default=0))
 
 
 def ways_to_buy(pod: PodView, pools: Iterable[NodePoolView]) -> frozenset[str]:
     """Return the capacity types (spot, on-demand, reserved) that the pod and one of its NodePools both allow."""
-    found = set()
-    for pool in pools:
-        for way in ("spot", "on-demand", "reserved"):
-            wanted = Expression(CAPACITY_TYPE, "In", (way,))
-            if compatible(pod, (wanted,)) and _compatible((wanted,), _by_key(pool.requirements)):
-                found.add(way)
-    return frozenset(found)
+    shape = shape_of(pod)
+    return frozenset(way for pool in pools for way in _ways(shape, Same(pool)))
 
 
-def _wishes(pod: PodView) -> Iterator[tuple[Expression, ...]]:
-    """What the pod asks of a node: any one of these."""
-    exact = tuple(Expression(key, "In", (value,)) for key, value in pod.node_selector.items())
-    # An empty term matches nothing; a pod without terms asks for nothing more.
-    for term in pod.node_affinity or ((),):
-        yield (*exact, *term)
+@lru_cache(maxsize=16_384)
+def _compatible(shape: Same[Shape], offered: Same[Offered]) -> bool:
+    terms, extra = shape.value.terms, shape.value.extra
+    if isinstance(offered.value, Mapping):
+        labels = offered.value
+        return any(all(holds(labels, wish) for wish in (*term, *extra)) for term in terms)
+    known = by_key(offered.value)
+    return any(overlap((*term, *extra), known) for term in terms)
 
 
-def _by_key(offered: Requirements) -> dict[str, list[Expression]]:
-    known: dict[str, list[Expression]] = {}
-    for expression in offered:
-        known.setdefault(expression.key, []).append(expression)
-    return known
+@lru_cache(maxsize=4096)
+def _serves(shape: Same[Shape], pool: Same[NodePoolView]) -> bool:
+    return shape.value.tolerates(pool.value.taint_keys) and _compatible(shape, Same(_offered_by(pool.value)))
 
 
-def _compatible(wishes: Iterable[Expression], known: Mapping[str, list[Expression]]) -> bool:
-    for wish in wishes:
-        if wish.key not in known:
-            if wish.operator in ("NotIn", "DoesNotExist"):
-                continue
-            if not _of_the_machine(wish.key):
-                return False
-        elif not _intersect(wish, known[wish.key]):
-            return False
-    return True
+def _offered_by(pool: NodePoolView) -> Term:
+    named = {expression.key for expression in pool.requirements}
+    labels = (Expression(key, "In", (value,)) for key, value in pool.labels.items() if key not in named)
+    return (*pool.requirements, *labels)
 
 
-def _of_the_machine(key: str) -> bool:
-    if any(misspelt(key, dialect) for dialect in (Dialect.AWS, Dialect.EKS_AUTO)):
+@lru_cache(maxsize=4096)
+def _ways(shape: Same[Shape], pool: Same[NodePoolView]) -> tuple[str, ...]:
+    known = by_key(pool.value.requirements)
+    found = []
+    for way in ("spot", "on-demand", "reserved"):
+        wanted = Expression(CAPACITY_TYPE, "In", (way,))
+        if _compatible(shape, Same((wanted,))) and overlap((wanted,), known):
+            found.append(way)
+    return tuple(found)
+
+
+@lru_cache(maxsize=16_384)
+def _could_serve(shape: Same[Shape], node: Same[NodeView]) -> bool:
+    machine, asks = node.value, shape.value
+    if machine.deleting or machine.disrupted or machine.unschedulable:
         return False
-    return key in (ARCH, OS, HOSTNAME) or any(
-        key.startswith(domain) or f".{domain}" in f".{key}" for domain in _MACHINE_DOMAINS
+    if not asks.tolerates(machine.taint_keys - _TAINTS_OF_A_START):
+        return False
+    fits = _within(asks.requests, machine.allocatable, machine.gpus_advertised)
+    return fits and _compatible(shape, Same(machine.labels))
+
+
+@lru_cache(maxsize=64)
+def _with_room(shape: Same[Shape], nodes: Same[Nodes], pods: Same[Pods]) -> Nodes:
+    taken, asks = _taken(pods), shape.value
+    return tuple(
+        node
+        for node in nodes.value
+        if node.ready
+        and node.initialized
+        and (node.gpus_advertised or not asks.requests.gpus)
+        and _could_serve(shape, Same(node))
+        and asks.tolerates(node.taint_keys)
+        and _within(asks.requests, node.allocatable - taken.get(node.name, Resources()), True)
     )
 
 
-def _intersect(wish: Expression, offered: list[Expression]) -> bool:
-    """Whether one value can satisfy both; open ranges on both sides are taken to overlap."""
-    lists = [one.values for one in (wish, *offered) if one.operator == "In"]
-    if lists:
-        return any(all(_allows(one, value) for one in (wish, *offered)) for value in lists[0])
-    if any(one.operator == "DoesNotExist" for one in offered):
-        return wish.operator in ("DoesNotExist", "NotIn")
-    if wish.operator == "DoesNotExist":
-        # A label that a NodePool only narrows is one that its machines carry.
-        return all(one.operator in ("NotIn", "DoesNotExist") for one in offered)
-    return True
+@lru_cache(maxsize=64)
+def _coming(shape: Same[Shape], claims: Same[Claims]) -> Claims:
+    found = [
+        claim
+        for claim in claims.value
+        if not claim.deleting
+        and not claim.reached("Initialized")
+        and _within(shape.value.requests, claim.requests, True)
+        and _compatible(shape, Same(claim.requirements))
+    ]
+    return tuple(sorted(found, key=lambda claim: (claim.created_at or 0.0, claim.name)))
 
 
-def _holds(labels: Mapping[str, str], wish: Expression) -> bool:
-    value = labels.get(wish.key)
-    if value is None:
-        return wish.operator in ("NotIn", "DoesNotExist")
-    return wish.operator != "DoesNotExist" and _allows(wish, value)
+@lru_cache(maxsize=8)
+def _by_node(claims: Same[Claims]) -> Mapping[str, NodeClaimView]:
+    return {claim.node: claim for claim in claims.value if claim.node}
 
 
-def _allows(one: Expression, value: str) -> bool:
-    match one.operator:
-        case "In":
-            return value in one.values
-        case "NotIn":
-            return value not in one.values
-        case "Gt" | "Lt" | "Gte" | "Lte":
-            return _compares(one, value)
-        case "DoesNotExist":
-            return False
-        case _:
-            return True
+@lru_cache(maxsize=8)
+def _taken(pods: Same[Pods]) -> Mapping[str, Resources]:
+    taken: dict[str, Resources] = {}
+    for pod in pods.value:
+        if pod.node and not pod.ended:
+            taken[pod.node] = taken.get(pod.node, Resources()) + pod.requests
+    return taken
 
 
-def _compares(one: Expression, value: str) -> bool:
-    bound = one.values[0] if one.values else ""
-    if not (_is_number(value) and _is_number(bound)):
-        return False
-    mine, other = int(value), int(bound)
-    return {"Gt": mine > other, "Lt": mine < other, "Gte": mine >= other, "Lte": mine <= other}[one.operator]
+@lru_cache(maxsize=8)
+def _lines(pods: Same[Pods]) -> Mapping[Same[tuple[Term, ...]], list[tuple[float, str]]]:
+    """Pods that wait, by what they ask of labels, oldest first."""
+    lines: dict[Same[tuple[Term, ...]], list[tuple[float, str]]] = {}
+    for pod in pods.value:
+        if not (pod.node or pod.ended or pod.deleting):
+            lines.setdefault(Same(shape_of(pod).value.terms), []).append((pod.created_at or 0.0, pod.uid))
+    return {terms: sorted(line) for terms, line in lines.items()}
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _tolerated(pod: PodView, taints: Iterable[str]) -> bool:
-    # A toleration without a key tolerates everything.
-    return "" in pod.toleration_keys or all(key in pod.toleration_keys for key in taints)
-
-
-def _within(asked: Resources, given: Resources, with_gpus: bool) -> bool:
-    pairs = zip(asked, given, strict=True)
-    *plain, gpus = (mine <= 0 or mine <= theirs for mine, theirs in pairs)
-    return all(plain) and (gpus or not with_gpus)
-
-
-def _copies(asked: Resources, given: Resources) -> int:
-    return asked.copies_in(given) if any(amount > 0 for amount in asked) else 1
+def _place_in_line(pod: PodView, snapshot: StartSnapshot) -> int:
+    """How many older pods wait for the same kind of machine."""
+    line = _lines(Same(snapshot.node_pods)).get(Same(shape_of(pod).value.terms), []) if snapshot.node_pods else []
+    return bisect_left(line, (pod.created_at or 0.0, pod.uid))
 
 
 def _nominated(snapshot: StartSnapshot) -> frozenset[str]:
@@ -257,15 +222,11 @@ def _nominated(snapshot: StartSnapshot) -> frozenset[str]:
     )
 
 
-def _place_in_line(pod: PodView, snapshot: StartSnapshot) -> int:
-    """How many older pods wait for the same kind of machine."""
-    mine = (pod.created_at or 0.0, pod.uid)
-    return sum(
-        1
-        for other in snapshot.node_pods or ()
-        if not other.node
-        and not other.ended
-        and not other.deleting
-        and (other.node_selector, other.node_affinity) == (pod.node_selector, pod.node_affinity)
-        and (other.created_at or 0.0, other.uid) < mine
-    )
+def _within(asked: Resources, given: Resources, with_gpus: bool) -> bool:
+    plain = asked.cpu_m <= given.cpu_m and asked.memory <= given.memory
+    disk = asked.ephemeral <= given.ephemeral or not asked.ephemeral
+    return plain and disk and (not with_gpus or asked.gpus <= given.gpus)
+
+
+def _copies(asked: Resources, given: Resources) -> int:
+    return asked.copies_in(given) if any(amount > 0 for amount in asked) else 1

@@ -23,6 +23,7 @@ _UNBOUND = (
 
 def unbound(pod: PodView, snapshot: StartSnapshot, policy: StartPolicy) -> Diagnosis | None:
     """Return the diagnosis of a pod that no node can take because of its volumes; None if that is not so."""
+    # Not the stage of volumes: that one comes after a machine, and stages never go back.
     told = pod.conditions.get("PodScheduled")
     message = told.message if told and not told.true else ""
     since = (told.since if told else None) or pod.created_at or snapshot.asked_at
@@ -31,12 +32,12 @@ def unbound(pod: PodView, snapshot: StartSnapshot, policy: StartPolicy) -> Diagn
         end = _held(pod, snapshot, pod.claims, None) if waited > _IN_USE_S else None
         if end is None and waited > policy.volume_s:
             end = refusals.attached_elsewhere(False, waited, message)
-        return Diagnosis(Stage.VOLUME, "Waiting for your files, which another server uses", since=since, refusal=end)
+        return Diagnosis(Stage.QUEUED, "Waiting for your files, which another server uses", since=since, refusal=end)
     why = _why_unbound(pod, snapshot, message)
     if not why:
         return None
     end = refusals.volume(why, message or f"claims {pod.claims}: Lost") if waited > policy.volume_s else None
-    return Diagnosis(Stage.VOLUME, "Waiting for the volume with your files", why, since=since, refusal=end)
+    return Diagnosis(Stage.QUEUED, "Waiting for the volume with your files", why, since=since, refusal=end)
 
 
 def attaching(pod: PodView, snapshot: StartSnapshot, policy: StartPolicy, since: float) -> Diagnosis | None:

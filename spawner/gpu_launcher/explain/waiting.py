@@ -11,7 +11,7 @@ from gpu_launcher.domain.views import NodeClaimView, NodeView, PodView
 from gpu_launcher.explain import refusals
 from gpu_launcher.explain.bought import Refused, refused
 from gpu_launcher.explain.finding import Diagnosis
-from gpu_launcher.explain.matching import claims_of, coming_for, could_serve, has_room, pod_is_next
+from gpu_launcher.explain.matching import claim_on, claims_of, coming_for, could_serve, pod_is_next, with_room
 from gpu_launcher.explain.supply import Supply, karpenter_says, never_fits, sold_out, supply
 from gpu_launcher.explain.volumes import unbound
 
@@ -49,6 +49,8 @@ def waiting(snapshot: StartSnapshot, pod: PodView, policy: StartPolicy) -> Diagn
     facts = _facts(snapshot, pod, policy)
     # Bounds that have passed, state that cannot get better, then what is coming, then what is being looked for.
     found = _room(facts) or _coming(facts) or _starting(facts)
+    if found is None and scheduled is not None and scheduled.reason == "SchedulingGated":
+        found = Diagnosis(Stage.QUEUED, "Held back until the cluster releases it", since=scheduled.since)
     if found is None and scheduled is None and not facts.supply.words and not facts.refused.tried:
         found = Diagnosis(Stage.QUEUED, "Waiting for the scheduler", since=pod.created_at)
     found = found or _searching(facts)
@@ -56,11 +58,9 @@ def waiting(snapshot: StartSnapshot, pod: PodView, policy: StartPolicy) -> Diagn
 
 
 def _facts(snapshot: StartSnapshot, pod: PodView, policy: StartPolicy) -> _Facts:
-    volumes = snapshot.volumes or ()
     age = max(0.0, snapshot.now - (pod.created_at or snapshot.asked_at))
-    pods = snapshot.node_pods or ()
-    trusted = [node for node in snapshot.nodes or () if snapshot.now - _useful_since(snapshot, pod, node) <= _ROOM_S]
-    rooms = [node for node in trusted if has_room(pod, node, pods, volumes)]
+    free = with_room(pod, snapshot)
+    rooms = [node for node in free if snapshot.now - _useful_since(snapshot, pod, node) <= _ROOM_S]
     slots = (snapshot.ready_slots or 0) > 0
     protected = slots or bool(rooms) or bool(coming_for(pod, snapshot)) or _just_arrived(pod, snapshot)
     given = supply(pod, snapshot, age, protected)
@@ -96,7 +96,7 @@ def _useful_since(snapshot: StartSnapshot, pod: PodView, node: NodeView) -> floa
     We do not see everybody's pods, so room that the scheduler does not use is no room.
     """
     ready, told = node.conditions.get("Ready"), pod.conditions.get("PodScheduled")
-    claim = next((claim for claim in snapshot.claims or () if claim.node == node.name), None)
+    claim = claim_on(node, snapshot)
     done = claim.conditions.get("Initialized") if claim is not None else None
     came = max(node.created_at or 0.0, (ready.since if ready else None) or 0.0, (done.since if done else None) or 0.0)
     if told is not None and not told.true:
@@ -195,7 +195,8 @@ def _starting(facts: _Facts) -> Diagnosis | None:
 def _searching(facts: _Facts) -> Diagnosis:
     snapshot, given = facts.snapshot, facts.supply
     since = facts.pod.created_at
-    if (snapshot.ready_slots or 0) > 0 and facts.age_s < _ROOM_S:
+    slots = snapshot.ready_slots or 0
+    if facts.age_s < _ROOM_S and pod_is_next(facts.pod, snapshot, slots):
         return Diagnosis(Stage.SCHEDULING, "A machine is ready", since=since)
     if given.words:
         return Diagnosis(Stage.FINDING_CAPACITY, given.words, given.detail, since=since, refusal=given.refusal)

@@ -24,16 +24,16 @@ from facts import (
     volume,
 )
 from gpu_launcher.domain.resources import Resources
-from gpu_launcher.domain.views import Expression
+from gpu_launcher.domain.views import Expression, NodeView, PodView
 from gpu_launcher.explain.matching import (
     claims_of,
     coming_for,
     compatible,
     could_serve,
-    has_room,
     least_gpus,
     serves,
     ways_to_buy,
+    with_room,
 )
 
 MEMORY = "karpenter.k8s.aws/instance-gpu-memory"
@@ -110,6 +110,10 @@ def test_a_pool_needs_its_taints_tolerated() -> None:
     assert serves(pod(toleration_keys=frozenset({""})), node_pool(taint_keys=frozenset({"team"})))
     assert serves(pod(node_selector={"team": "x"}), node_pool(labels={"team": "x"}))
     assert not serves(pod(node_selector={"karpenter.sh/nodepool": "other"}), node_pool())
+
+
+def has_room(one: PodView, there: NodeView, others: tuple[PodView, ...]) -> bool:
+    return with_room(one, snapshot(one, nodes=(there,), node_pods=others)) == (there,)
 
 
 def test_room_on_a_node() -> None:
