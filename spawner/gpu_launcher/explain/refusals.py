@@ -96,7 +96,7 @@ def not_registering(machine: str, waited_s: float, technical: str) -> Refusal:
     """A machine runs, is paid for, and does not become a node."""
     return _refusal(
         RefusalReason.NODE_NOT_REGISTERING,
-        f"A machine{machine} was started for you {spelled(waited_s)} ago and has not joined the cluster since. Try "
+        f"A machine{machine} was started {spelled(waited_s)} ago and has not joined the cluster since. Try "
         "again or start another profile; an administrator can look into the machine.",
         technical,
     )

@@ -98,7 +98,11 @@ def _useful_since(snapshot: StartSnapshot, pod: PodView, node: NodeView) -> floa
     ready, told = node.conditions.get("Ready"), pod.conditions.get("PodScheduled")
     claim = claim_on(node, snapshot)
     done = claim.conditions.get("Initialized") if claim is not None else None
-    came = max(node.created_at or 0.0, (ready.since if ready else None) or 0.0, (done.since if done else None) or 0.0)
+    came = max(
+        node.created_at or 0.0,
+        (ready.since if ready else None) or 0.0,
+        (done.since if done and done.true else None) or 0.0,
+    )
     if told is not None and not told.true:
         # Times of conditions are whole seconds.
         return came if came >= (told.since or 0.0) - 1 else 0.0
@@ -122,8 +126,8 @@ def _coming(facts: _Facts) -> Diagnosis | None:
     registered = claim.conditions.get("Registered")
     since = claim.conditions["Launched"].since or claim.created_at
     end: Refusal | None = None
-    waited = facts.snapshot.now - (since if since is not None else facts.snapshot.now)
-    if waited > facts.policy.not_registering_s:
+    waited = _waited(facts, since)
+    if min(waited, facts.age_s) > facts.policy.not_registering_s:
         told = claim.conditions.get("Initialized") if claim.reached("Registered") else registered
         technical = f"NodeClaim {claim.name}: {told.reason} {told.message}" if told else f"NodeClaim {claim.name}"
         end = refusals.not_registering(_named(claim), waited, technical)
@@ -134,9 +138,9 @@ def _coming(facts: _Facts) -> Diagnosis | None:
 def _launching(facts: _Facts, claim: NodeClaimView) -> Diagnosis:
     launched = claim.conditions.get("Launched")
     failed = launched is not None and launched.reason not in ("", "AwaitingReconciliation", "Unknown")
-    waited = facts.snapshot.now - (claim.created_at or facts.snapshot.now)
+    waited = _waited(facts, claim.created_at)
     end = None
-    if waited > min(facts.policy.not_registering_s, _LAUNCH_S):
+    if min(waited, facts.age_s) > min(facts.policy.not_registering_s, _LAUNCH_S):
         technical = f"NodeClaim {claim.name}: {launched.reason} {launched.message}" if launched else claim.name
         end = refusals.not_launched(waited, technical)
     elif waited > _ROOM_S:
@@ -151,6 +155,11 @@ def _launching(facts: _Facts, claim: NodeClaimView) -> Diagnosis:
     ).on_claim(claim)
 
 
+def _waited(facts: _Facts, since: float | None) -> float:
+    """Seconds since then, 0 if unknown. A start is as patient with a machine that was asked for before it began."""
+    return facts.snapshot.now - since if since is not None else 0.0
+
+
 def _waits_for_gpu(facts: _Facts, claim: NodeClaimView, node: NodeView | None) -> bool:
     if not facts.pod.requests.gpus or not claim.reached("Registered"):
         return False
@@ -163,9 +172,9 @@ def _waits_for_gpu(facts: _Facts, claim: NodeClaimView, node: NodeView | None) -
 def _gpu(facts: _Facts, claim: NodeClaimView, node: NodeView | None) -> Diagnosis:
     ready = node.conditions.get("Ready") if node is not None and node.ready else None
     since = (ready.since if ready else None) or claim.conditions["Registered"].since or claim.created_at
-    waited = facts.snapshot.now - (since if since is not None else facts.snapshot.now)
+    waited = _waited(facts, since)
     end = None
-    if waited > facts.policy.gpu_missing_s:
+    if min(waited, facts.age_s) > facts.policy.gpu_missing_s:
         technical = f"NodeClaim {claim.name}, node {claim.node}: the device plugin has not advertised GPUs"
         end = refusals.gpu_not_advertised(_named(claim), waited, technical)
     return Diagnosis(Stage.GPU_DRIVER, "Waiting for the GPU driver", since=since, refusal=end).on_claim(claim)

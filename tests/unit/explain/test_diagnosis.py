@@ -356,6 +356,10 @@ NOT_YET: dict[str, StartSnapshot] = {
         pod(250), shortages=(shortage(300),), claims=(launched(260, 255), launched(20, 15, name="gpu-2", uid="c2"))
     ),
     "test_k5 for a while": snapshot(pod(300), claims=(launched(290, 280),)),
+    "test_k5 a machine that was asked for by somebody else": snapshot(pod(20), claims=(launched(400, 390),)),
+    "test_k6 a machine that was asked for by somebody else": snapshot(
+        pod(20), claims=(registered(300, why="ResourceNotRegistered"),)
+    ),
     "test_k7 with a ready slot": snapshot(pod(60), node_pools=(node_pool(**LIMITS),), ready_slots=1),
     "test_k7 with a claim on its way": snapshot(pod(60), node_pools=(node_pool(**LIMITS),), claims=(claim(),)),
     "test_k7 with a node that has just come": snapshot(pod(60), node_pools=(node_pool(**LIMITS),), nodes=(node(5),)),
