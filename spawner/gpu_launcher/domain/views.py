@@ -88,7 +88,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node. ``images`` holds the names of one image per tuple; ``images_complete`` is False at the kubelet's limit."""
+    """A node. ``images`` holds the names of one image each; ``images_complete`` is False at the kubelet's limit."""
 
     name: str
     uid: str = ""

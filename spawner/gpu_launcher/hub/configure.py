@@ -18,6 +18,7 @@ from gpu_launcher.hub.conflicts import refuse_second_call, refuse_second_list, s
 from gpu_launcher.hub.pages import TEMPLATES
 from gpu_launcher.settings.catalogue import load_catalogue
 from gpu_launcher.settings.load import Settings, load_settings
+from gpu_launcher.telemetry.metrics import metrics
 
 _TYPES_LOGGED = 6
 
@@ -97,6 +98,8 @@ def _add_pages(c: Any) -> None:
 def _report(settings: Settings) -> None:
     """Log what each profile will do, and what is wrong with it: the same words as ``gpu-launcher lint``."""
     log, catalogue = get_logger(), load_catalogue()
+    # Every series is there from the start, at 0: what has not happened yet can be told from what is not measured.
+    metrics(profile.id for profile in settings.profiles)
     for finding in document_findings(catalogue, settings.cluster, settings.prices):
         _log_finding("document", finding)
     for report in lint(settings.profiles, catalogue, settings.cluster, settings.prices, settings.limits):

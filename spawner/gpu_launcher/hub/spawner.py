@@ -33,6 +33,7 @@ from gpu_launcher.hub.conflicts import refuse_second_list
 from gpu_launcher.hub.manifest import OWNED_TRAITS, finish_pod, planned_traits, required_terms
 from gpu_launcher.hub.offers import Offers, offers_of
 from gpu_launcher.hub.options import options_from_fields, query_fields
+from gpu_launcher.hub.records import metrics_of
 from gpu_launcher.hub.refusal import StartRefused, compensate
 from gpu_launcher.hub.state import PLAN, dump_plan, load_plan
 from gpu_launcher.hub.usage import Holder, Reservations
@@ -184,6 +185,7 @@ class GpuSpawner(AdoptedStarts):
         await self._start_watching_pods()
         plan = self._accepted(self._decide(request))
         self.notice = request.notice
+        metrics_of(self).keys_ignored(request.ignored_keys)
         self._write(plan)
         self.log.info(
             "start admitted server=%r profile=%s pool=%s gpus=%d ignored_keys=%d",
@@ -272,6 +274,8 @@ class GpuSpawner(AdoptedStarts):
         """Return the outcome unless it is a refusal, which is logged in one line and raised."""
         if not isinstance(outcome, Refusal):
             return outcome
+        asked = self.user_options.get("profile") if isinstance(self.user_options, dict) else None
+        metrics_of(self).start_refused(str(asked), outcome.reason)
         self._restore_saved_options()
         self.log.warning("start refused server=%r reason=%s status=%d", self._log_name, outcome.reason, outcome.status)
         raise StartRefused(outcome)

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from html import escape
 from typing import Any, ClassVar
 
-from traitlets import Unicode, default
+from traitlets import Unicode
 
-from gpu_launcher.cluster.state import is_current, state_name
+from gpu_launcher.cluster.state import is_current
 from gpu_launcher.domain.image_reference import normalised
 from gpu_launcher.domain.outcomes import Refusal
 from gpu_launcher.domain.plan import PodPlan
@@ -28,7 +28,7 @@ from gpu_launcher.explain.prices import pool_price
 from gpu_launcher.explain.story import Story, begin, stage_times
 from gpu_launcher.explain.timeline import current_words, progress_percent, timeline
 from gpu_launcher.explain.wait import cold_start
-from gpu_launcher.hub.creation import QuietCreation
+from gpu_launcher.hub.ending import EndedSessions
 from gpu_launcher.hub.offers import Offers
 from gpu_launcher.hub.pages import StartPages
 from gpu_launcher.hub.refusal import StartRefused
@@ -40,15 +40,16 @@ from gpu_launcher.planning.placement import CAPACITY_LABEL
 _TIME_EVERY_S = 5.0
 
 
-class WatchedSpawner(StartPages, QuietCreation):
+class WatchedSpawner(StartPages, EndedSessions):
     """KubeSpawner that knows at any moment what a start waits for, and returns as soon as its server answers."""
 
     state_config_map = Unicode(
+        "gpu-launcher-state",
         config=True,
         help="""
         The ConfigMap in the hub's namespace that the controller publishes into.
 
-        Default: the launcher's instance with ``-state``.
+        Another name where the chart's release is not called ``gpu-launcher``.
         """,
     )
 
@@ -81,10 +82,6 @@ class WatchedSpawner(StartPages, QuietCreation):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._news = asyncio.Event()
-
-    @default("state_config_map")
-    def _state_of_instance(self) -> str:
-        return state_name(self.instance)
 
     @property
     def offers(self) -> Offers:
@@ -150,21 +147,21 @@ class WatchedSpawner(StartPages, QuietCreation):
             url = await start.url()
         except StartRefused as refused:
             refused.reference, refused.alternatives = self.reference, self.alternatives()
-            self._ended(start, StartOutcome.REFUSED, refused.refusal.reason)
+            self._ended(start.story, StartOutcome.REFUSED, refused.refusal.reason)
             raise
         except asyncio.CancelledError:
             if self.watch is None or not self.watch.closing:
-                self._ended(start, StartOutcome.STOPPED)
+                self._ended(start.story, StartOutcome.STOPPED)
             raise
         except BaseException:
-            self._ended(start, StartOutcome.FAILED)
+            self._ended(start.story, StartOutcome.FAILED)
             raise
-        self._ended(start, StartOutcome.READY)
+        self._ended(start.story, StartOutcome.READY)
         return url
 
-    def _ended(self, start: Start, outcome: StartOutcome, reason: str = "") -> None:
+    def _ended(self, story: Story, outcome: StartOutcome, reason: str = "") -> None:
         """Make the start a record: one log line, the metrics, and what the next estimate is made of."""
-        story, first = start.story, self._first_eta
+        first = self._first_eta
         record = StartRecord(
             profile_id=story.profile_id,
             pool_id=story.pool_id,
@@ -184,6 +181,7 @@ class WatchedSpawner(StartPages, QuietCreation):
             config_hash=self.offers.settings.hash,
         )
         WatchedSpawner.history = WatchedSpawner.history.add(record)
+        self.keep_record(record, self.pod_name if outcome is StartOutcome.READY else "")
 
     def take_next_rung(self, refusal: Refusal) -> str:
         """Plan another attempt and return it in words; "" for none, which is what a spawner without profiles does."""
