@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -50,11 +51,12 @@ async def test_h1_a_create_whose_answer_never_came_is_one_pod(
     assert not [key for key in hub.cluster.pods if user in key]
 
 
-def checked(build: Build, pod: Any, reflector: FakeReflector) -> GpuSpawner:
+def checked(build: Build, pod: Any, reflector: FakeReflector, options: Any = None) -> GpuSpawner:
     """A spawner of a server that a restarted hub looks after, and what the cluster has under its pod's name."""
     spawner = build()
     server = orm.Server(proto="http", ip="", port=8888, base_url="/user/ada/", cookie_name="cookie")
     spawner.orm_spawner.server, spawner.orm_spawner.state = server, {}
+    spawner.orm_spawner.started, spawner.orm_spawner.user_options = datetime(2026, 1, 1), options
     spawner._check_pending = True
     reflector.pods[f"{spawner.namespace}/{spawner.pod_name}"] = pod
     return spawner
@@ -82,13 +84,21 @@ async def test_h1_whatever_the_pod_looks_like_the_hubs_start_goes_on(
     assert not spawner.pending or spawner.pending == "check"
 
 
-async def test_h1_a_start_without_a_pod_ends_with_that_reason(build: Build, reflector: FakeReflector) -> None:
-    spawner = checked(build, None, reflector)
+@pytest.mark.parametrize(
+    ("options", "profile"), [({"profile": "a10g"}, "a10g"), ({"profile": ["x"]}, ""), ("text", ""), (None, "")]
+)
+async def test_h1_a_start_without_a_pod_ends_with_that_reason(
+    build: Build, reflector: FakeReflector, options: Any, profile: str
+) -> None:
+    spawner = checked(build, None, reflector, options)
     del reflector.pods[f"{spawner.namespace}/{spawner.pod_name}"]
     assert await spawner.poll() == 1
     refused = spawner._spawn_future.exception()
     assert refused.refusal.reason == "hub_restarted"
     assert refused.reference
+    record = GpuSpawner.history.records[-1]
+    assert (record.outcome, record.reason, record.profile_id) == ("lost", "hub_restarted", profile)
+    assert record.began_at == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     for task in [task for task in asyncio.all_tasks() if "_late_pod" in str(task)]:
         task.cancel()
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +17,9 @@ from jupyterhub.objects import Server
 from gpu_launcher.cluster.parse import pod_view
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.plan import PodPlan
+from gpu_launcher.domain.stage import StartOutcome
 from gpu_launcher.domain.views import PodView
-from gpu_launcher.explain.story import Story, dump_story, load_story
+from gpu_launcher.explain.story import Story, begin, dump_story, finish, load_story
 from gpu_launcher.hub.refusal import StartRefused
 from gpu_launcher.hub.start import Start, delete_pod
 from gpu_launcher.hub.state import PLAN, load_plan
@@ -169,6 +171,22 @@ class AdoptedStarts(WatchedSpawner):
         task = asyncio.ensure_future(self._late_pod(time.time()))
         _TASKS.add(task)
         task.add_done_callback(_TASKS.discard)
+        self._ended(self._lost_story(), StartOutcome.LOST, refused.refusal.reason)
+
+    def _lost_story(self) -> Story:
+        """What the hub's database still says of a start whose pod is not there."""
+        options = self.orm_spawner.user_options
+        asked = options.get("profile") if isinstance(options, Mapping) else None
+        offer = self.offers.by_id.get(asked) if isinstance(asked, str) else None
+        profile = offer.profile if offer else None
+        now, started = time.time(), self.orm_spawner.started
+        story = begin(
+            profile.display_name if profile else "",
+            self.name,
+            started.replace(tzinfo=UTC).timestamp() if started else now,
+            profile_id=profile.id if profile else "",
+        )
+        return finish(story, now, failed=True)
 
     async def _late_pod(self, restarted_at: float) -> None:
         """Delete the pod that the hub before this one had asked for, should it come after all."""
