@@ -20,12 +20,12 @@ from gpu_launcher.domain.plan import PodPlan
 from gpu_launcher.domain.stage import StartOutcome
 from gpu_launcher.domain.views import PodView
 from gpu_launcher.explain.story import Story, begin, dump_story, finish, load_story
+from gpu_launcher.hub.records import metrics_of
 from gpu_launcher.hub.refusal import StartRefused
 from gpu_launcher.hub.start import Start, delete_pod
 from gpu_launcher.hub.state import PLAN, load_plan
 from gpu_launcher.hub.watched import WatchedSpawner
 from gpu_launcher.planning.placement import POOL_LABEL, PROFILE_LABEL
-from gpu_launcher.telemetry.metrics import metrics
 
 STORY = "gpu-launcher/story"
 """The start's story when its pod was created: clock, attempts, what was tried."""
@@ -78,7 +78,7 @@ class AdoptedStarts(WatchedSpawner):
         if status:
             plan = plan or self.plan
             self.log.warning("server lost server=%r status=%s", self._log_name, status)
-            metrics(self.offers.by_id).pod_lost(plan.profile_id if plan else "")
+            metrics_of(self).pod_lost(plan.profile_id if plan else "")
 
     async def get_url(self) -> str:
         """Return the server's URL as the database has it."""
