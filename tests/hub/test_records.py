@@ -54,7 +54,7 @@ async def test_a_start_is_one_log_line_its_metrics_and_a_message_and_the_session
     handler = logging.StreamHandler(events)
     async with (
         controller() as (url, got),
-        running_hub(GpuSpawner={"controller_url": url}, EventLog={"handlers": [handler]}) as hub,
+        running_hub(GpuSpawner={"controller_url": url}, EventLogger={"handlers": [handler]}) as hub,
     ):
         await hub.user("rec", ("research",))
         labels = {"profile": "a10g", "start": "cold", "outcome": "ready"}
@@ -68,7 +68,7 @@ async def test_a_start_is_one_log_line_its_metrics_and_a_message_and_the_session
         assert record.seconds == pytest.approx(sum(time.seconds for time in record.stages), abs=0.01)
         assert value("gpu_launcher_spawn_duration_seconds_count", **labels) == before + 1
         async with asyncio.timeout(5):
-            while not got:
+            while not got:  # noqa: ASYNC110 - it comes over HTTP
                 await asyncio.sleep(0.01)
         assert got[0][0] == "Bearer shared-secret"
         assert record_from(got[0][1]) == record
@@ -93,7 +93,7 @@ async def test_a_controller_that_is_away_holds_nothing_up() -> None:
 
 async def test_a_refused_create_is_a_record_with_its_reason_and_no_session(caplog: pytest.LogCaptureFixture) -> None:
     events = io.StringIO()
-    async with running_hub(EventLog={"handlers": [logging.StreamHandler(events)]}) as hub:
+    async with running_hub(EventLogger={"handlers": [logging.StreamHandler(events)]}) as hub:
         await hub.user("rec")
         hub.cluster.answers = [api_error(403, 'pods "x" is forbidden: exceeded quota: gpus')]
         before = value("gpu_launcher_start_refusals_total", profile="a10g", reason="quota")
