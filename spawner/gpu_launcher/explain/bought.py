@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gpu_launcher.domain.outcomes import Refusal
 from gpu_launcher.domain.start import Shortage, ShortageKind, StartSnapshot
@@ -11,7 +12,7 @@ from gpu_launcher.domain.views import Expression, NodePoolView, PodView
 from gpu_launcher.explain import refusals
 from gpu_launcher.explain.finding import listed
 from gpu_launcher.explain.matching import compatible, ways_to_buy
-from gpu_launcher.explain.shape import ZONE
+from gpu_launcher.explain.shape import ZONE, Term
 from gpu_launcher.planning.dialects import INSTANCE_TYPE
 
 # Karpenter leaves an offering alone this long after the cloud refused it, and makes no NodeClaim meanwhile: a refusal
@@ -81,10 +82,14 @@ def _concerns(one: Shortage, pod: PodView, snapshot: StartSnapshot, pools: tuple
         return False
     if one.claim is not None and one.claim.requirements:
         return compatible(pod, one.claim.requirements, snapshot.volumes or ())
-    told = ((ZONE, one.zones), (INSTANCE_TYPE, one.instance_types))
-    return compatible(
-        pod, tuple(Expression(key, "In", values) for key, values in told if values), snapshot.volumes or ()
-    )
+    return compatible(pod, _told(one.zones, one.instance_types), snapshot.volumes or ())
+
+
+@lru_cache(maxsize=256)
+def _told(zones: tuple[str, ...], instance_types: tuple[str, ...]) -> Term:
+    """Requirements of a machine of which only an event told."""
+    known = ((ZONE, zones), (INSTANCE_TYPE, instance_types))
+    return tuple(Expression(key, "In", values) for key, values in known if values)
 
 
 def _class_was_not_ready(pool: NodePoolView, at: float) -> bool:

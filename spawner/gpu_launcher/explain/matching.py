@@ -5,9 +5,10 @@ Everything is judged as Karpenter judges it, as far as the views tell; what they
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import accumulate
 
 from gpu_launcher.domain.resources import Resources
 from gpu_launcher.domain.start import StartSnapshot
@@ -71,13 +72,8 @@ def claims_of(pod: PodView, snapshot: StartSnapshot) -> Claims:
     named = [claim for claim in coming if claim.name in names]
     if named or not coming:
         return tuple(named[-1:])
-    place = _place_in_line(pod, snapshot)
-    for claim in coming:
-        held = max(1, _copies(pod.requests, claim.requests))
-        if place < held:
-            return (claim,)
-        place -= held
-    return ()
+    seats = _seats(shape_of(pod, snapshot.volumes or ()), Same(coming))
+    return coming[bisect_right(seats, _place_in_line(pod, snapshot)) :][:1]
 
 
 def coming_for(pod: PodView, snapshot: StartSnapshot) -> Claims:
@@ -179,6 +175,12 @@ def _coming(shape: Same[Shape], claims: Same[Claims]) -> Claims:
         and _compatible(shape, Same(claim.requirements))
     ]
     return tuple(sorted(found, key=lambda claim: (claim.created_at or 0.0, claim.name)))
+
+
+@lru_cache(maxsize=64)
+def _seats(shape: Same[Shape], claims: Same[Claims]) -> tuple[int, ...]:
+    """How many such pods the first claim holds, the first two, and so on."""
+    return tuple(accumulate(max(1, _copies(shape.value.requests, claim.requests)) for claim in claims.value))
 
 
 @lru_cache(maxsize=8)

@@ -36,7 +36,7 @@ def pool_limit(technical: str) -> Refusal:
     """The NodePools' limits are reached."""
     return _refusal(
         RefusalReason.POOL_LIMIT,
-        "All machines that this hub may have for this profile are in use: its limit is reached. Stop a server that you "
+        "All machines that this hub may have for this profile are in use: the limit is reached. Stop a server that you "
         "no longer need, try again when somebody else has finished, or start another profile.",
         technical,
     )
