@@ -51,6 +51,30 @@ async def test_h1_a_create_whose_answer_never_came_is_one_pod(
     assert not [key for key in hub.cluster.pods if user in key]
 
 
+async def test_h5_a_stopped_start_that_waits_for_its_turn_asks_the_cluster_for_nothing() -> None:
+    slow = {"tornado_settings": {"slow_spawn_timeout": 0}}
+    async with running_hub(GpuSpawner={"concurrent_creates": 1}, JupyterHub=slow) as hub:
+        create, go_on = hub.cluster.create_namespaced_pod, asyncio.Event()
+
+        async def held(namespace: str, pod: Any) -> Any:
+            await go_on.wait()
+            return await create(namespace, pod)
+
+        hub.cluster.create_namespaced_pod = held  # type: ignore[method-assign]
+        for user in ("first", "second", "third"):
+            await hub.user(user)
+            assert (await hub.start(user, {"profile": "a10g"}))[0] == 202
+        await hub.stop("second")
+        go_on.set()
+        async with asyncio.timeout(10):
+            while len(hub.cluster.pods) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        made = [pod["metadata"]["annotations"]["hub.jupyter.org/username"] for pod in hub.cluster.created]
+        assert made == ["first", "third"]
+        for user in ("first", "third"):
+            await hub.stop(user)
+
+
 def checked(build: Build, pod: Any, reflector: FakeReflector, options: Any = None) -> GpuSpawner:
     """A spawner of a server that a restarted hub looks after, and what the cluster has under its pod's name."""
     spawner = build()

@@ -96,8 +96,11 @@ class QuietCreation(KubeSpawner):
         name = pod.metadata.name
         # A request that takes longer than the timeout is waited for again, not sent again.
         if self.pod_request is None:
+            slot = self._create_slot()
+            # Whoever is stopped while waiting here has asked the cluster for nothing.
+            await slot.acquire()
             self.log.info("creating pod namespace=%s name=%s", self.namespace, name)
-            self.pod_request = asyncio.ensure_future(self._create_pod(pod))
+            self.pod_request = asyncio.ensure_future(self._create_pod(pod, slot))
         try:
             await asyncio.wait_for(asyncio.shield(self.pod_request), request_timeout)
         except (OSError, ClientError):
@@ -114,9 +117,11 @@ class QuietCreation(KubeSpawner):
             return False
         return True
 
-    async def _create_pod(self, pod: Any) -> Any:
-        async with self._create_slot():
+    async def _create_pod(self, pod: Any, slot: asyncio.Semaphore) -> Any:
+        try:
             return await self.api.create_namespaced_pod(self.namespace, pod)
+        finally:
+            slot.release()
 
     async def _make_create_resource_request(self, kind: str, manifest: Any) -> bool:
         """Create a secret or service; return False to be called again. KubeSpawner's own logs the whole secret."""
