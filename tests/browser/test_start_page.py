@@ -19,6 +19,7 @@ from start_pages import (
     ALTERNATIVE,
     LINES,
     REFUSAL,
+    TOKEN,
     Owner,
     Stage,
     Starting,
@@ -117,13 +118,13 @@ async def test_w1_what_arrives_is_text(page: Page) -> None:
 
 async def test_messages_of_others_are_listed(page: Page) -> None:
     async with opened(page, await pending(Starting(told()))) as stage:
-        stage.say(progress=10, message="Server requested")
-        stage.say(progress=20, message="Server requested")
+        stage.say(progress=0, message="Server requested")
+        stage.say(progress=10, message="A site's word")
+        stage.say(progress=20, message="A site's word")
         stage.say(progress=30, message="A hook did something")
         await shown(page, "messages").locator("summary").click()
-        await expect(shown(page, "messages-list").locator("li")).to_have_text(
-            ["Server requested", "A hook did something"]
-        )
+        messages = shown(page, "messages-list").locator("li")
+        await expect(messages).to_have_text(["A site's word", "A hook did something"])
 
 
 async def test_stop_stops_this_server_and_waits_until_it_is_gone(page: Page) -> None:
@@ -139,10 +140,20 @@ async def test_stop_stops_this_server_and_waits_until_it_is_gone(page: Page) -> 
         assert asked == [("DELETE", "/hub/api/users/a%20b/servers/x%2Fy?_xsrf=2%7Ctoken", {"_xsrf": "2|token"})] * 2
         stage.say(progress=100, failed=True, message="Spawn cancelled")
         await expect(shown(page, "clock")).to_contain_text("after 1:1")
+        await expect(page.locator(".gpu-launcher-lines > li")).to_have_count(4)
         await expect(shown(page, "refusal")).to_be_hidden()
         await page.get_by_role("button", name="Try A10G again").click()
         await expect(page).to_have_title("started")
-        assert stage.asked[-1][2] == {"profile": "a10g", "spot": "true"}
+        assert stage.asked[-1][2] == {"_xsrf": TOKEN, "profile": "a10g", "spot": "true"}
+
+
+async def test_a_start_that_the_hub_calls_ready_while_it_is_stopped_is_not_followed(page: Page) -> None:
+    async with opened(page, await pending(Starting(told()))) as stage:
+        stage.stop_answers = [202, 204]
+        await page.get_by_role("button", name="Stop").click()
+        stage.over = True
+        stage.say(progress=100, ready=True, message="Server ready", url="/user/ada/")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Stopped")
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "not allowed"), (500, "answer 500")])
@@ -158,18 +169,16 @@ async def test_a_stop_that_does_not_work_says_so_and_can_be_tried_again(page: Pa
 
 
 async def test_an_alternative_ends_this_start_and_then_starts_the_other(page: Page) -> None:
-    async with opened(
-        page, await pending(Starting(told())), query="?next=%2Fuser%2Fada%2Flab%2Ftree%2Fa.ipynb"
-    ) as stage:
+    wanted = "?next=%2Fuser%2Fada%2Flab%2Ftree%2Fa.ipynb"
+    async with opened(page, await pending(Starting(told())), query=wanted) as stage:
         stage.stop_answers = [202, 204]
         button = page.get_by_role("button", name="L4 · ready now · $0.81/h")
         await button.dblclick()
         await expect(page).to_have_title("started")
         assert [request[0] for request in stage.asked if request[0] != "GET"] == ["DELETE", "DELETE", "POST"]
         _, path, fields = stage.asked[-1]
-        assert path.startswith("/hub/spawn/ada?_xsrf=2%7Ctoken")
-        assert "next=%2Fuser%2Fada%2Flab%2Ftree%2Fa.ipynb" in path
-        assert fields == {"profile": "l4"}
+        assert path == f"/hub/spawn/ada{wanted}"
+        assert fields == {"_xsrf": TOKEN, "profile": "l4"}
 
 
 async def test_alternatives_come_and_go(page: Page) -> None:
@@ -180,7 +189,7 @@ async def test_alternatives_come_and_go(page: Page) -> None:
         await expect(page.get_by_role("button", name="T4 · ready now")).to_be_visible()
         await page.get_by_role("button", name="T4 · ready now").click()
         await expect(page).to_have_title("started")
-        assert stage.asked[-1][2] == {"profile": "t4"}
+        assert stage.asked[-1][2] == {"_xsrf": TOKEN, "profile": "t4"}
 
 
 async def test_the_same_page_turns_into_the_reason_with_the_story_kept(page: Page) -> None:
@@ -244,7 +253,7 @@ async def test_without_scripts_the_buttons_of_a_failure_work(browser: Browser) -
         await page.goto(stage.url)
         await page.get_by_role("button", name="L4 · ready now").click()
         await expect(page).to_have_title("started")
-        assert stage.asked[-1][2] == {"profile": "l4"}
+        assert stage.asked[-1][2] == {"_xsrf": TOKEN, "profile": "l4"}
     await context.close()
 
 

@@ -77,7 +77,8 @@ def start_page(
         # The same server as the one that is followed: named or not, one's own or another person's.
         server_url=_with_token(progress.removesuffix("/progress"), xsrf),
         spawn_url=spawn,
-        post_url=_with_token(spawn, xsrf),
+        # In the form and not in its address, which ends up in histories and logs.
+        xsrf=xsrf,
         again=_again(spawner),
         options=tuple(fields_of(spawner.user_options)),
         # Our own files, which hold no value of anybody: they are not to be escaped.

@@ -5,6 +5,9 @@ const SPOKEN = { done: "done: ", now: "now: ", ahead: "to come: ", failed: "fail
 // A hub that is restarted answers again after some seconds; asking more often helps nobody.
 const ASK_AGAIN_MS = 5000;
 
+// JupyterHub's own first message, which says less than this page.
+const EMPTY_WORDS = "Server requested";
+
 const part = (name, inside = root) => inside.querySelector(`[data-part="${name}"]`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -105,7 +108,7 @@ function show_alternatives() {
   alternatives = offered;
   part("alternatives").replaceChildren(...told.alternatives.map((one) => {
     const form = part("alternative").content.cloneNode(true);
-    form.querySelector("input").value = one.profile;
+    form.querySelector("[name=profile]").value = one.profile;
     const price = typeof one.usd_per_hour === "number" ? `$${one.usd_per_hour.toFixed(2)}/h` : "";
     form.querySelector("button").textContent = [one.title, one.words, price].filter(Boolean).join(" · ");
     return form;
@@ -140,7 +143,7 @@ function show() {
 
 function other_message(text) {
   const list = part("messages-list");
-  if (!text || list.lastElementChild?.textContent === text) return;
+  if (!text || text === EMPTY_WORDS || list.lastElementChild?.textContent === text) return;
   list.append(Object.assign(document.createElement("li"), { textContent: text }));
   part("messages").hidden = false;
 }
@@ -174,14 +177,17 @@ function refused() {
 
 function hear(event) {
   const news = event.gpu_launcher;
-  if (event.ready) {
+  if (phase === "leaving") {
+    // A start that is being stopped ends as the hub sees it, for a moment even as ready.
+    if (event.ready || event.failed) source.close();
+  } else if (event.ready) {
     source.close();
     write(part("status"), "Ready. Opening it.");
     location.reload(); // the hub sends on to the server, or to where the person wanted to go
   } else if (event.failed) {
     source.close();
     if (phase === "refused") phase = "ended";
-    // The hub's page has words for what the launcher did not see coming. Not while our own Stop is the reason.
+    // The hub's page has words for what the launcher did not see coming.
     else if (phase === "pending") location.reload();
   } else if (!news) {
     other_message(event.message ?? new DOMParser().parseFromString(event.html_message ?? "", "text/html").body.textContent);
@@ -250,6 +256,7 @@ async function leave(words) {
   } catch (error) {
     phase = before;
     busy(false);
+    if (source.readyState === EventSource.CLOSED) setTimeout(look_again, ASK_AGAIN_MS);
     write(part("status"), error instanceof TypeError ? "The hub does not answer. Try again." : error.message);
     return false;
   }
@@ -262,7 +269,9 @@ async function stop() {
   phase = "ended";
   write(part("status"), "");
   const elapsed = told.elapsed_s + Math.max(0, now() - told.now);
-  told.lines = told.lines.map((line) => (line.state === "now" ? { ...line, state: "failed", usual: "" } : line));
+  told.lines = told.lines
+    .filter((line) => line.state !== "ahead")
+    .map((line) => (line.state === "now" ? { ...line, state: "failed", usual: "" } : line));
   end(`Stopped: ${called()}`, `after ${clock(elapsed)}`);
   show();
 }
@@ -289,8 +298,8 @@ root.addEventListener("submit", start_instead);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload(); // what the browser kept is old
 });
+document.title = part("heading").textContent;
 if (phase === "pending") {
-  document.title = part("heading").textContent;
   part("stop").hidden = false;
   part("stop").addEventListener("click", stop);
   show();
