@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from gpu_launcher.domain.pool_state import LeadTime
 from gpu_launcher.domain.stage import Stage, StartKind
@@ -92,7 +92,7 @@ def priors(wait: ColdStart, lead: LeadTime | None = None) -> Priors:
         scale = max(0.0, lead.p50_s) / (boot + driver)
         boot, driver = boot * scale, driver * scale
     pull = parts.get("image", 0)
-    return Priors(
+    return _shared(
         (
             (Stage.QUEUED, 0.3),
             (Stage.FINDING_CAPACITY, 2.0),
@@ -105,6 +105,12 @@ def priors(wait: ColdStart, lead: LeadTime | None = None) -> Priors:
             (Stage.SERVER_ANSWERING, float(parts.get("server") or 0.0)),
         )
     )
+
+
+@lru_cache(maxsize=256)
+def _shared(seconds: tuple[tuple[Stage, float], ...]) -> Priors:
+    # Every start of a profile has the same figures, and their sums cost more than all else here.
+    return Priors(seconds)
 
 
 def course(kind: StartKind, gpus: int = 1) -> tuple[Stage, ...]:

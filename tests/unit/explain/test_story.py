@@ -150,7 +150,18 @@ def test_any_annotation_loads_or_is_none(key: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [None, 7, "", "{", "[]", "[" * 100_000, '{"version":2}', '{"version":1,"began":NaN,"spans":[]}', b"\xff", "1" * 5000],
+    [
+        None,
+        7,
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"version":2}',
+        '{"version":1,"began":NaN,"spans":[]}',
+        b"\xff",
+        "1" * 5000,
+    ],
 )
 def test_what_is_no_story_is_none(raw: object) -> None:
     assert load_story(raw) is None
