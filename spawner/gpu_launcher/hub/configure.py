@@ -37,10 +37,11 @@ def configure(
     """Make a JupyterHub configuration start GPU profiles; to be called once in ``jupyterhub_config.py``.
 
     The sections are those of the YAML document, or *file* names that document; None leaves a section at its default.
-    ``c.KubeSpawner`` configuration and hooks keep working, and the site's own templates win over the launcher's pages of
-    a start; what is assigned to ``c.JupyterHub.template_paths`` afterwards replaces them. Raises SettingsError with every problem of the document, and
-    ConfigurationConflict where the hub's configuration contradicts it; the hub does not start then. A profile that no
-    machine can serve is only shown as unavailable, with a warning in the log.
+    ``c.KubeSpawner`` configuration and hooks keep working. The site's own templates win over the launcher's pages of a
+    start; a list that is assigned to ``c.JupyterHub.template_paths`` afterwards replaces the pages by JupyterHub's.
+    Raises SettingsError with every problem of the document, and ConfigurationConflict where the hub's configuration
+    contradicts it; the hub does not start then. A profile that no machine can serve is only shown as unavailable, with
+    a warning in the log.
     """
     sections = {
         "profiles": profiles, "headroom": headroom, "culling": culling, "prices": prices, "cluster": cluster,
