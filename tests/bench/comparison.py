@@ -49,7 +49,7 @@ DOCUMENT = {
             "id": "cpu",
             "display_name": "CPU",
             "default": True,
-            "size": {"cpu": "10m", "memory": "64Mi"},
+            "size": {"cpu": "10m", "memory": "64Mi", "ephemeral": "1Gi"},
             "node_selector": _NODE,
         }
     ],

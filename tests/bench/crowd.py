@@ -63,6 +63,8 @@ class Crowd:
 
     async def know(self, users: Sequence[str]) -> None:
         """Make the users that the hub does not have yet: a start is not timed with that."""
+        if not self._users:
+            self._users.update(user["name"] for user in await self._call("users?limit=1000"))
         fresh = [user for user in users if user not in self._users]
         if fresh:
             await self._call("users", "POST", {"usernames": fresh})

@@ -140,3 +140,9 @@ def test_the_example_for_admins_works() -> None:
     runpy.run_path(str(example), init_globals={"get_config": lambda: c})
     assert c.GpuSpawner.settings["version"] == 1
     assert len(example.read_text().splitlines()) <= 15
+
+
+def test_the_bounds_of_a_start_are_a_section_like_the_others() -> None:
+    config = Config()
+    configure(config, profiles=[{"id": "cpu", "display_name": "CPU", "default": True}], starts={"crashes": 2})
+    assert config.GpuSpawner.settings["starts"] == {"crashes": 2}

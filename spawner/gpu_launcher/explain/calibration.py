@@ -18,8 +18,6 @@ WANTED = (0.85, 0.95)
 ENOUGH = 50
 # Seconds into a stage at which a page is looked at: chosen beforehand, since a look that depends on the end is unfair.
 _LOOKS_S = (0.0, 10.0, 40.0, 120.0, 300.0)
-# A replay takes the past over anew once it has grown by this part: a hub does so with every start, which would be slow.
-_GROWN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +76,10 @@ def calibrate(records: Sequence[StartRecord], published: Priors) -> Calibration:
 
 
 def _replayed(records: Sequence[StartRecord], published: Priors) -> Iterator[_Prediction]:
-    history, known = History(), 0
-    for place, record in enumerate(records):
-        if place > known * (1 + _GROWN):
-            history, known = History.of(records[:place]), place
+    history = History()
+    for record in records:
         yield from _predictions(record, history, published)
+        history = history.add(record)
 
 
 def _predictions(record: StartRecord, history: History, published: Priors) -> Iterator[_Prediction]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from gpu_launcher.domain.stage import Stage, StartKind, StartOutcome
@@ -16,6 +16,9 @@ KEPT = 1000
 # How many starts a wider key (other zones, other pools, published figures) is worth beside a narrower one's own. Too
 # many and local facts come through late, too few and two odd starts make the page promise wonders.
 _WIDER_WORTH = 2.0
+# A history is worked out anew once it has grown by this part of itself: a crowd that starts at once ends at once, and
+# each end would otherwise cost the hub tens of milliseconds. A larger part, and new facts wait longer.
+_GROWN_PART = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,33 @@ class Phase:
 WHOLE = Phase()
 
 
+class _Lessons:
+    """What some records say, worked out as it is asked for."""
+
+    def __init__(self, records: tuple[StartRecord, ...]) -> None:
+        self.by_where: dict[Where, list[StartRecord]] = defaultdict(list)
+        self.counts: dict[tuple[Where, Phase], int] = {}
+        self.curves: dict[tuple[Where, Phase], Lifetimes] = {}
+        self.blends: dict[tuple[Where, Phase, Lifetimes], Lifetimes] = {}
+        for record in records:
+            for where in Where(record.kind, record.pool_id, record.capacity_type, record.zone).widths():
+                self.by_where[where].append(record)
+
+    def observed(self, where: Where, phase: Phase) -> Lifetimes:
+        """Return the curve of exactly these starts."""
+        if (where, phase) not in self.curves:
+            records = self.by_where.get(where, ())
+            self.curves[where, phase] = observed(one for record in records for one in _observations(record, phase))
+        return self.curves[where, phase]
+
+
 @dataclass(frozen=True)
 class History:
-    """Finished starts, oldest first. What is computed from them is kept beside them, unseen by equality."""
+    """Finished starts, oldest first. What is worked out from them is kept beside them, unseen by equality."""
 
     records: tuple[StartRecord, ...] = ()
+    unlearnt: int = field(default=0, compare=False, repr=False)
+    """How many of the last records do not count yet; at most a thirtieth of all."""
 
     @classmethod
     def of(cls, records: Iterable[StartRecord]) -> History:
@@ -62,53 +87,37 @@ class History:
 
     def add(self, record: StartRecord) -> History:
         """Return the history with one more start, the oldest dropped where there are too many."""
-        return replace(self, records=(*self.records, record)[-KEPT:])
+        records = (*self.records, record)[-KEPT:]
+        if (self.unlearnt + 1) * _GROWN_PART > len(records):
+            return History(records)
+        grown = History(records, self.unlearnt + 1)
+        grown.__dict__["_lessons"] = self._lessons
+        return grown
 
     def count(self, where: Where, phase: Phase) -> int:
         """Return how many starts told how long the phase takes, by the narrowest facts given; cut short ones not."""
-        if (where, phase) not in self._counts:
+        counts = self._lessons.counts
+        if (where, phase) not in counts:
             narrowest = [*where.widths()][-1]
-            found = self._by_where.get(narrowest, ())
-            self._counts[where, phase] = sum(one.ended for record in found for one in _observations(record, phase))
-        return self._counts[where, phase]
+            found = self._lessons.by_where.get(narrowest, ())
+            counts[where, phase] = sum(one.ended for record in found for one in _observations(record, phase))
+        return counts[where, phase]
 
     def lifetimes(self, where: Where, phase: Phase, prior: Lifetimes) -> Lifetimes:
         """Return how long the phase takes: own starts before those of wider keys before what was published."""
-        key = (where, phase, prior)
-        if key not in self._blends:
+        blends, key = self._lessons.blends, (where, phase, prior)
+        if key not in blends:
             blend = prior
             for width in where.widths():
-                own = self._observed(width, phase)
+                own = self._lessons.observed(width, phase)
                 if own.points:
                     blend = blend.blended(own, _WIDER_WORTH)
-            self._blends[key] = blend
-        return self._blends[key]
-
-    def _observed(self, where: Where, phase: Phase) -> Lifetimes:
-        if (where, phase) not in self._curves:
-            records = self._by_where.get(where, ())
-            self._curves[where, phase] = observed(one for record in records for one in _observations(record, phase))
-        return self._curves[where, phase]
+            blends[key] = blend
+        return blends[key]
 
     @cached_property
-    def _by_where(self) -> Mapping[Where, list[StartRecord]]:
-        found: dict[Where, list[StartRecord]] = defaultdict(list)
-        for record in self.records:
-            for where in Where(record.kind, record.pool_id, record.capacity_type, record.zone).widths():
-                found[where].append(record)
-        return dict(found)
-
-    @cached_property
-    def _counts(self) -> dict[tuple[Where, Phase], int]:
-        return {}
-
-    @cached_property
-    def _curves(self) -> dict[tuple[Where, Phase], Lifetimes]:
-        return {}
-
-    @cached_property
-    def _blends(self) -> dict[tuple[Where, Phase, Lifetimes], Lifetimes]:
-        return {}
+    def _lessons(self) -> _Lessons:
+        return _Lessons(self.records)
 
 
 def _observations(record: StartRecord, phase: Phase) -> Iterator[Observation]:

@@ -32,6 +32,7 @@ def configure(
     prices: Mapping[str, Any] | None = None,
     cluster: Mapping[str, Any] | None = None,
     limits: Mapping[str, Any] | None = None,
+    starts: Mapping[str, Any] | None = None,
     file: str | Path | None = None,
 ) -> None:
     """Make a JupyterHub configuration start GPU profiles; to be called once in ``jupyterhub_config.py``.
@@ -45,7 +46,7 @@ def configure(
     """
     sections = {
         "profiles": profiles, "headroom": headroom, "culling": culling, "prices": prices, "cluster": cluster,
-        "limits": limits,
+        "limits": limits, "starts": starts,
     }  # fmt: skip
     settings = _settings({name: section for name, section in sections.items() if section is not None}, file)
     document = json.loads(settings.document)

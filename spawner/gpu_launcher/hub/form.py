@@ -80,7 +80,7 @@ def _seen(spawner: Any) -> Seen:
         published=spawner.published,
         eta=spawner.whole_start,
         choices=spawner.choices(),
-        hub_image=spawner.image,
+        hub_image=spawner.any_image(spawner.image),
     )
 
 

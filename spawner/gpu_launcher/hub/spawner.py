@@ -267,7 +267,7 @@ class GpuSpawner(AdoptedStarts):
             return ()
         return alternatives(
             self.choices(), self.published, self._asked[0].id, time.time(), tried=self._rungs,
-            eta=self.whole_start, prices=self.offers.settings.prices, hub_image=self._site["image"],
+            eta=self.whole_start, prices=self.offers.settings.prices, hub_image=self.any_image(self._site["image"]),
         )  # fmt: skip
 
     def _accepted(self, outcome: _Outcome | Refusal) -> _Outcome:

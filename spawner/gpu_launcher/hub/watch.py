@@ -106,7 +106,7 @@ class ClusterWatch:
             task.cancel()
 
     async def _first_look(self) -> None:
-        needed = (self.pods.informer, self.nodes.informer, self.claims.informer, self.node_pools.informer)
+        needed = [viewed.informer for viewed in (self.pods, self.nodes, self.claims, self.node_pools)] + [self._state]
         if self._looked or all(informer.synced.is_set() for informer in needed):
             return
         waiting = [asyncio.ensure_future(informer.synced.wait()) for informer in needed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -109,17 +110,30 @@ class WatchedSpawner(StartPages, EndedSessions):
         """Return how many ready slots there are for the server's pool and image; None if nobody knows."""
         state = self.published
         pool = state.pools.get(self.plan.pool_id) if state and self.plan else None
-        if pool is None:
+        if pool is None or self.plan is None:
             return None
-        return pool.ready.get(normalised(self.image), 0) + pool.ready.get("", 0)
+        return pool.ready.get(normalised(self.plan.image) if self.plan.image else self.any_image(self.image), 0)
+
+    def any_image(self, image: str) -> str:
+        """Return "" where every machine has the hub's own *image*, so that any ready slot will do; else its name.
+
+        The controller counts ready slots by the images that profiles list; of the hub's own it knows nothing.
+        """
+        nodes = [node for node in (self.watch.nodes.all() if self.watch else None) or () if node.node_pool]
+        name = normalised(image)
+        everywhere = all(any(name in names for names in node.images) for node in nodes)
+        return "" if nodes and everywhere else name
 
     # The start.
+
+    def _own_namespace(self) -> str:
+        return os.environ.get("POD_NAMESPACE") or str(self.namespace)
 
     async def watch_cluster(self) -> ClusterWatch:
         """Return the hub's eyes on the cluster, opened on first use."""
         namespace = None if self.enable_user_namespaces else self.namespace
         selector = f"component={self.component_label}"
-        self.watch = await ClusterWatch.of(namespace, selector, (self._namespace_default(), self.state_config_map))
+        self.watch = await ClusterWatch.of(namespace, selector, (self._own_namespace(), self.state_config_map))
         return self.watch
 
     async def _start(self) -> str:
