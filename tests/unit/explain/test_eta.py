@@ -150,6 +150,22 @@ def test_the_history_is_bounded_and_equal_by_its_records() -> None:
     assert full == History.of([one] * KEPT)
 
 
+def test_a_crowd_that_ends_at_once_is_learnt_from_together() -> None:
+    one = record((BOOT, 40), (ANSWER, 5))
+    history, late = History.of([one] * 300), 0
+    for added in range(1, 100):
+        history = history.add(one)
+        late = max(late, 300 + added - history.count(COLD, WHOLE))
+    assert 1 < late <= (300 + 100) / 30
+
+
+def test_the_first_starts_count_at_once() -> None:
+    history = History()
+    for added in range(1, 20):
+        history = history.add(record((BOOT, 40), (ANSWER, 5)))
+        assert history.count(COLD, WHOLE) == added
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0, "1 s"), (8.2, "9 s"), (10.1, "15 s"), (31, "40 s"), (60, "60 s"), (61, "1:30"), (91, "2 min"), (265, "4:30")],
