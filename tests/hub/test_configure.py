@@ -144,5 +144,5 @@ def test_the_example_for_admins_works() -> None:
 
 def test_the_bounds_of_a_start_are_a_section_like_the_others() -> None:
     config = Config()
-    configure(config, profiles=[{"id": "cpu", "display_name": "CPU", "default": True}], starts={"crashes": 2})
-    assert config.GpuSpawner.settings["starts"] == {"crashes": 2}
+    configure(config, profiles=[{"id": "t4", "display_name": "T4", "gpu": {"name": "t4"}}], starts={"crashes": 2})
+    assert config.GpuSpawner.settings["starts"]["crashes"] == 2
