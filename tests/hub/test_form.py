@@ -215,7 +215,7 @@ NOW = time.time()
 
 def publish(spawner: Any, *pools: PoolState) -> Any:
     state = PublishedState(time.time(), "", {pool.pool_id: pool for pool in pools})
-    spawner.watch = SimpleNamespace(published=state)
+    spawner.watch = SimpleNamespace(published=state, nodes=SimpleNamespace(all=lambda: ()))
     return spawner
 
 

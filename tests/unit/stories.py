@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -11,6 +11,7 @@ from gpu_launcher.domain.policy import ClusterPolicy
 from gpu_launcher.domain.stage import Stage, StartKind, StartOutcome
 from gpu_launcher.domain.start import StageTime, StartRecord
 from gpu_launcher.explain.eta import Priors, priors
+from gpu_launcher.explain.finding import Diagnosis
 from gpu_launcher.explain.story import Story, begin, finish, next_attempt, tell
 from gpu_launcher.explain.wait import cold_start
 from machines import TORCH
@@ -19,20 +20,11 @@ PUBLISHED: Priors = priors(cold_start(1, TORCH, ClusterPolicy()))
 NO_CAPACITY = Refusal(RefusalReason.CAPACITY, "No A10G could be had in us-west-2.")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a diagnosis says, as far as a story listens."""
+class Found(Diagnosis):
+    """A diagnosis that may be silent."""
 
-    stage: Stage
-    words: str = ""
-    detail: str = ""
-    since: float | None = None
-    tried: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    kind: StartKind = StartKind.UNKNOWN
-    instance_type: str = ""
-    zone: str = ""
-    capacity_type: str = ""
+    def __init__(self, stage: Stage, words: str = "", **more: Any) -> None:
+        super().__init__(stage, words, **more)
 
 
 def begun(at: float = 100.0, kind: StartKind = StartKind.COLD) -> Story:

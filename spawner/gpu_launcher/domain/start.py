@@ -55,6 +55,8 @@ class StartSnapshot:
     pod: PodView | None = None
     pod_seen: bool = False
     """Whether the pod existed at an earlier look; with ``pod`` None it was deleted from outside."""
+    last_node: str = ""
+    """Where the pod was when it was last seen; "" before it had a node."""
     server_answered: bool = False
     nodes: tuple[NodeView, ...] | None = None
     claims: tuple[NodeClaimView, ...] | None = None

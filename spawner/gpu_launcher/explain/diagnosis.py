@@ -27,9 +27,18 @@ def diagnose(snapshot: StartSnapshot, policy: StartPolicy) -> Diagnosis:
 
 
 def _without_pod(snapshot: StartSnapshot) -> Diagnosis:
+    if snapshot.pod_seen and _node_is_gone(snapshot):
+        technical = f"node {snapshot.last_node} is gone or going, and the pod with it"
+        return Diagnosis(Stage.QUEUED, "The machine is gone", refusal=refusals.node_deleted(technical))
     if snapshot.pod_seen:
         return Diagnosis(Stage.QUEUED, "The server was deleted in the cluster", refusal=refusals.pod_deleted())
     return Diagnosis(Stage.QUEUED, "Asking the cluster for a place", since=snapshot.asked_at)
+
+
+def _node_is_gone(snapshot: StartSnapshot) -> bool:
+    if not snapshot.last_node or snapshot.nodes is None:
+        return False
+    return all(node.deleting for node in snapshot.nodes if node.name == snapshot.last_node)
 
 
 def _unknown(snapshot: StartSnapshot) -> tuple[str, ...]:

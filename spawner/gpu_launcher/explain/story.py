@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.stage import Stage, StartKind
 from gpu_launcher.domain.start import StageTime
+from gpu_launcher.explain.finding import Diagnosis
 from gpu_launcher.explain.stage_words import done_words, now_words
 from gpu_launcher.explain.untrusted import json_object, member, number, text, texts
 
@@ -81,31 +81,6 @@ class Story:
         return max(0.0, (now if self.ended_at is None else self.ended_at) - self.began_at)
 
 
-class Told(Protocol):
-    """What a story takes from a diagnosis; empty texts are not known."""
-
-    @property
-    def stage(self) -> Stage: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-    @property
-    def since(self) -> float | None: ...
-    @property
-    def tried(self) -> tuple[str, ...]: ...
-    @property
-    def unknown(self) -> tuple[str, ...]: ...
-    @property
-    def kind(self) -> StartKind: ...
-    @property
-    def instance_type(self) -> str: ...
-    @property
-    def zone(self) -> str: ...
-    @property
-    def capacity_type(self) -> str: ...
-
-
 def begin(
     profile_title: str,
     server: str,
@@ -119,7 +94,7 @@ def begin(
     return Story(profile_title, server, began_at, (_opened(began_at),), profile_id, pool_id, kind=kind)
 
 
-def tell(story: Story, diagnosis: Told, now: float) -> Story:
+def tell(story: Story, diagnosis: Diagnosis, now: float) -> Story:
     """Return the story with what was just found; the same object where a reader would see nothing new.
 
     Stages never go back within an attempt: a diagnosis of an earlier one changes the words of the current line.
@@ -196,7 +171,9 @@ def _opened(now: float) -> Span:
     return Span(Stage.QUEUED, now_words(Stage.QUEUED), "", now)
 
 
-def _continued(spans: tuple[Span, ...], diagnosis: Told, machine: tuple[str, str, str], now: float) -> tuple[Span, ...]:
+def _continued(
+    spans: tuple[Span, ...], diagnosis: Diagnosis, machine: tuple[str, str, str], now: float
+) -> tuple[Span, ...]:
     current = spans[-1]
     if diagnosis.stage.place <= current.stage.place:
         words = diagnosis.words or current.words

@@ -50,6 +50,7 @@ class Start:
         self._answered = False
         self._uid = ""
         self._moved = False
+        self._node = ""
         self.diagnosis: Diagnosis | None = None
         self.story = story
 
@@ -112,7 +113,7 @@ class Start:
 
     async def _attempt(self) -> str:
         spawner = self._spawner
-        self._uid, self._answered = self._adopted, False
+        self._uid, self._node, self._answered = self._adopted, "", False
         spawner.pod_request, spawner.hooks_done = None, bool(self._adopted)
         base = asyncio.ensure_future(_forever() if self._adopted else spawner.create_and_wait())
         dial: asyncio.Task[None] | None = None
@@ -173,6 +174,7 @@ class Start:
             gpus=plan.resources.gpus if plan else 0,
             pod=pod,
             pod_seen=bool(self._uid) and pods is not None,
+            last_node=self._node,
             server_answered=self._answered,
             nodes=watch.nodes.all(),
             claims=watch.claims.all(),
@@ -190,7 +192,7 @@ class Start:
         pod = self._watch.pods.get(*self._key)
         if pod is None or pod.uid != self._created():
             return None
-        self._uid = pod.uid
+        self._uid, self._node = pod.uid, pod.node or self._node
         return pod
 
     def _created(self) -> str:

@@ -20,7 +20,8 @@ from gpu_launcher.domain.views import EventView, NodeClaimView, NodePoolView, No
 from gpu_launcher.explain.shortage import Shortages
 
 # Hundreds of starts may wait at once and a new node changes several times a second: one look at it is enough for all.
-_COALESCE_S = 0.1
+# A look costs up to a millisecond, so the pause grows with how many look.
+_COALESCE_S, _COALESCE_EACH_S = 0.1, 0.004
 _EVENTS_KEPT = 40
 # A first start does not wait longer for facts that may never come, such as those that the hub may not read.
 _FIRST_LOOK_S = 3.0
@@ -196,7 +197,7 @@ class ClusterWatch:
         if self._coalescing or not self._waiting:
             return
         self._coalescing = True
-        asyncio.get_running_loop().call_later(_COALESCE_S, self._wake_all)
+        asyncio.get_running_loop().call_later(_COALESCE_S + _COALESCE_EACH_S * len(self._waiting), self._wake_all)
 
     def _wake_all(self) -> None:
         self._coalescing = False
