@@ -161,6 +161,10 @@ class WatchedSpawner(StartPages, EndedSessions):
             url = await start.url()
         except StartRefused as refused:
             refused.reference, refused.alternatives = self.reference, self.alternatives()
+            self.log.warning(
+                "start ended server=%r reference=%s reason=%s detail=%s",
+                self._log_name, self.reference, refused.refusal.reason, refused.refusal.detail.get("technical", ""),
+            )  # fmt: skip
             self._ended(start.story, StartOutcome.REFUSED, refused.refusal.reason)
             raise
         except asyncio.CancelledError:
