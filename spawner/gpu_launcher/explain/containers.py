@@ -21,6 +21,9 @@ _CREATE_FAILS = frozenset(
 )
 _NOT_THERE = ("not found", "manifest unknown", "name unknown", "does not exist", "no such manifest", "NotFound")
 _NO_ACCESS = ("unauthorized", "denied", "forbidden", "authentication required", "401", "403")
+_KUBELET_SAID = frozenset({"Pulled", "Created", "Started", "FailedCreatePodSandBox"})
+_KUBELET_SPEAKS_S = 3.0
+"""From the pod's place on a machine to the kubelet's first event, with room for a busy one."""
 _EXITS = {
     126: "Its command cannot be executed in this image.",
     127: "The image does not hold the server's command.",
@@ -107,7 +110,11 @@ def stage_of(pod: PodView, snapshot: StartSnapshot, node: NodeView | None, since
     detail = ""
     if snapshot.events and snapshot.events[-1].reason == "FailedCreatePodSandBox":
         detail = "the machine's network is not ready yet"
-    return Diagnosis(Stage.STARTING, "Starting the container", detail, since=since)
+    told = any(event.reason in _KUBELET_SAID for event in snapshot.events)
+    told = told or (node is not None and bool(pod.images) and has_image(node, pod.images[0]) is True)
+    # Until the kubelet has spoken a pull may follow, and a stage that was told cannot be taken back.
+    stage = Stage.STARTING if told or snapshot.now - since > _KUBELET_SPEAKS_S else Stage.SCHEDULING
+    return Diagnosis(stage, "Starting the container", detail, since=since)
 
 
 def _failing_pull(

@@ -111,7 +111,8 @@ STAGES: dict[str, tuple[StartSnapshot, Stage, str]] = {
         Stage.PULLING_IMAGE,
         "Pulling",
     ),
-    "pulled": (snapshot(landed(), events=(event("Pulling"), event("Pulled"))), Stage.STARTING, "container"),
+    "placed a moment ago": (snapshot(landed(1)), Stage.SCHEDULING, "container"),
+    "pulled": (snapshot(landed(1), events=(event("Pulling"), event("Pulled"))), Stage.STARTING, "container"),
     "no network yet": (snapshot(landed(), events=(event("FailedCreatePodSandBox"),)), Stage.STARTING, "container"),
     "an init container": (
         snapshot(landed(init_containers=(ContainerView("chown", "running"),))),
