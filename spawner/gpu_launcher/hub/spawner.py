@@ -113,6 +113,7 @@ class GpuSpawner(AdoptedStarts):
     _pristine: Mapping[str, Any] | None = None
     _site: Mapping[str, Any] | None = None
     _future: asyncio.Future[Any] | None = None
+    _interrupted = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -342,6 +343,7 @@ class GpuSpawner(AdoptedStarts):
         self.plan = None
         self.notice = None
         self._asked, self._rungs = None, ()
+        self._interrupted = False
         self._site = None
         if self._pristine is None:
             self._pristine = self._owned()
@@ -352,6 +354,14 @@ class GpuSpawner(AdoptedStarts):
     # Ends of a start.
 
     @property
+    def ready(self) -> bool:
+        """Whether the server can be used.
+
+        One that was stopped while it started is not: the hub gives up waiting for it a second before it stops it.
+        """
+        return bool(super().ready) and not self._interrupted
+
+    @property
     def _spawn_future(self) -> asyncio.Future[Any] | None:
         return self._future
 
@@ -360,10 +370,12 @@ class GpuSpawner(AdoptedStarts):
         # The hub sets this before it adds the callback that counts failures, so ours runs just before that one.
         self._future = future
         if future is not None and not future.done():
+            self.expect_start()
             future.add_done_callback(self._start_ended)
 
     def _start_ended(self, future: asyncio.Future[Any]) -> None:
         self.reservations.release(self._pod_key)
+        self._interrupted = future.cancelled()
         if not future.cancelled():
             compensate(future.exception(), self._hub_settings)
 

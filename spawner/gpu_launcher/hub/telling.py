@@ -180,6 +180,11 @@ class ToldStarts(StartPages, EndedSessions):
         gpus = self.plan.resources.gpus if self.plan else 0
         return time_left(self.history, story, course(story.kind, gpus), now, self._priors())
 
+    def expect_start(self) -> None:
+        """Forget a start that ended: another one was asked for, and those who listen already wait for its story."""
+        if self.story is not None and self.story.ended_at is not None:
+            self.start_under_way = None
+
     def tell(self) -> None:
         """Tell everybody who listens how the start stands now."""
         now, story = time.time(), self.story
@@ -215,11 +220,14 @@ class ToldStarts(StartPages, EndedSessions):
 
         Of what was told before, only the last event holds the page's data: a page shows the newest.
         """
+        while self.start_under_way is None and self._spawn_pending:
+            # The page comes as soon as the hub took the request; hooks and the decision come before the start.
+            await self._news.wait()
         start, heard = self.start_under_way, 0
         while start is not None and start is self.start_under_way:
             news, told = self._news, self._told
             for event in told[heard:-1]:
-                yield {key: value for key, value in event.items() if key != "gpu_launcher"}
+                yield event | {"gpu_launcher": None}
             if told[heard:]:
                 yield told[-1]
             heard = len(told)
