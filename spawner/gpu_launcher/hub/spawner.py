@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, MutableMapping
+from contextlib import aclosing
 from dataclasses import replace
 from html import escape
 from typing import Any, ClassVar, TypeVar
@@ -393,8 +394,9 @@ class GpuSpawner(AdoptedStarts):
         """Yield what the user should know about the decision, then what is told of the start."""
         if self.notice:
             yield {"progress": 0, "message": self.notice, "html_message": escape(self.notice)}
-        async for event in super().progress():
-            yield event
+        async with aclosing(super().progress()) as told:
+            async for event in told:
+                yield event
 
     def _options_from_form(self, formdata: Mapping[str, Any]) -> dict[str, object]:
         return options_from_fields(formdata)

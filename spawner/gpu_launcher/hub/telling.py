@@ -33,6 +33,8 @@ from gpu_launcher.planning.placement import CAPACITY_LABEL
 
 # An estimate that changes every second is read by nobody, and costs every start that waits.
 _TIME_EVERY_S = 5.0
+# The hub ends its progress streams with the start, told or not; a reader that is gone holds up the end no longer.
+_HEARD_S = 1.0
 
 
 class ToldStarts(StartPages, EndedSessions):
@@ -57,6 +59,9 @@ class ToldStarts(StartPages, EndedSessions):
     _told_at = 0.0
     _first_eta: Eta | None = None
     """Of the whole start, as it was first stated."""
+
+    _listening = 0
+    """Progress streams that have not heard the end yet."""
 
     _news: asyncio.Event
 
@@ -220,17 +225,27 @@ class ToldStarts(StartPages, EndedSessions):
 
         Of what was told before, only the last event holds the page's data: a page shows the newest.
         """
-        while self.start_under_way is None and self._spawn_pending:
-            # The page comes as soon as the hub took the request; hooks and the decision come before the start.
-            await self._news.wait()
-        start, heard = self.start_under_way, 0
-        while start is not None and start is self.start_under_way:
-            news, told = self._news, self._told
-            for event in told[heard:-1]:
-                yield event | {"gpu_launcher": None}
-            if told[heard:]:
-                yield told[-1]
-            heard = len(told)
-            if start.story.ended_at is not None:
-                return
-            await news.wait()
+        self._listening += 1
+        try:
+            while self.start_under_way is None and self._spawn_pending:
+                # The page comes as soon as the hub took the request; hooks and the decision come before the start.
+                await self._news.wait()
+            start, heard = self.start_under_way, 0
+            while start is not None and start is self.start_under_way:
+                news, told = self._news, self._told
+                for event in told[heard:-1]:
+                    yield event | {"gpu_launcher": None}
+                if told[heard:]:
+                    yield told[-1]
+                heard = len(told)
+                if start.story.ended_at is not None:
+                    return
+                await news.wait()
+        finally:
+            self._listening -= 1
+
+    async def heard(self) -> None:
+        """Return when all who listen have heard the end."""
+        until = time.monotonic() + _HEARD_S
+        while self._listening and time.monotonic() < until:  # noqa: ASYNC110 - a moment, once a start
+            await asyncio.sleep(0.02)

@@ -23,6 +23,7 @@ from gpu_launcher.explain.shortage import Shortages
 # A look costs up to a millisecond, so the pause grows with how many look.
 _COALESCE_S, _COALESCE_EACH_S = 0.1, 0.004
 _EVENTS_KEPT = 40
+_EVENT_S = 1.0
 # A first start does not wait longer for facts that may never come, such as those that the hub may not read.
 _FIRST_LOOK_S = 3.0
 
@@ -182,7 +183,15 @@ class ClusterWatch:
             del self._events[event.uid]
 
     def _claim_changed(self, kind: str, claim: NodeClaimView) -> None:
-        self._shortages = self._shortages.seen_claim(kind, claim, time.time())
+        if kind == "DELETED" or claim.deleting:
+            # Why it ends is in its event, which comes by another watch: a moment too early, and quota is a shortage.
+            loop, now = asyncio.get_running_loop(), time.time()
+            loop.call_later(_EVENT_S, self._claim_seen, kind, claim, now)
+        else:
+            self._claim_seen(kind, claim, time.time())
+
+    def _claim_seen(self, kind: str, claim: NodeClaimView, now: float) -> None:
+        self._shortages = self._shortages.seen_claim(kind, claim, now)
         self._cluster_changed()
 
     def _claim_event_seen(self, kind: str, event: EventView) -> None:

@@ -19,8 +19,6 @@ from gpu_launcher.hub.start import Start
 from gpu_launcher.hub.telling import ToldStarts
 from gpu_launcher.hub.watch import ClusterWatch
 
-_HEARD_S = 0.05
-
 
 class WatchedSpawner(ToldStarts):
     """KubeSpawner that knows at any moment what a start waits for, and returns as soon as its server answers."""
@@ -83,8 +81,7 @@ class WatchedSpawner(ToldStarts):
                 self._log_name, self.reference, refused.refusal.reason, refused.refusal.detail.get("technical", ""),
             )  # fmt: skip
             self._ended(start.story, StartOutcome.REFUSED, refused.refusal.reason)
-            # The hub ends its progress streams with the start: without a moment, the reason never gets into them.
-            await asyncio.sleep(_HEARD_S)
+            await self.heard()
             raise
         except asyncio.CancelledError:
             if self.watch is None or not self.watch.closing:
