@@ -7,7 +7,7 @@ import copy
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Mapping, MutableMapping
 from contextlib import aclosing
 from dataclasses import replace
 from html import escape
@@ -390,7 +390,7 @@ class GpuSpawner(AdoptedStarts):
     def _profile_list_default(self) -> list[dict[str, Any]]:
         return profile_list.published(self.offers.open_to(self.person))
 
-    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+    async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what the user should know about the decision, then what is told of the start."""
         if self.notice:
             yield {"progress": 0, "message": self.notice, "html_message": escape(self.notice)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from html import escape
 from typing import Any, ClassVar
@@ -220,7 +220,7 @@ class ToldStarts(StartPages, EndedSessions):
         if current_words(self.story, self._eta(self._told_at)) != self._told[-1]["message"]:
             self.tell()
 
-    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+    async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what was told of the start so far, then what comes: the same to everybody, one event a change.
 
         Of what was told before, only the last event holds the page's data: a page shows the newest.
