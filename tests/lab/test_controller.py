@@ -91,16 +91,17 @@ class Release:
         found: Raw = pod
         return found
 
-    def _files(self, name: str) -> Path:
+    def files(self, name: str) -> Path:
+        """A file of the newest controller pod: ``controller.log``, ``controller.pid``."""
         return max(self.lab.paths.pods.glob(f"{NAMESPACE}_*/{name}"), key=lambda path: path.stat().st_mtime)
 
     def log(self) -> str:
-        return self._files("controller.log").read_text()
+        return self.files("controller.log").read_text()
 
     async def kill(self) -> None:
         """Kill the controller's process as the kernel would, and wait until the next one is ready."""
         before = (await self.pod())["status"]["containerStatuses"][0]["restartCount"]
-        os.kill(int(self._files("controller.pid").read_text()), signal.SIGKILL)
+        os.kill(int(self.files("controller.pid").read_text()), signal.SIGKILL)
 
         async def restarted() -> bool:
             status = (await self.pod())["status"]["containerStatuses"][0]
@@ -167,6 +168,24 @@ async def test_a_controller_that_is_killed_comes_back_and_goes_on(release: Relea
     assert after.unknown == ()
     assert set(after.pools) == set(before.pools)
     assert after.config_hash == before.config_hash
+
+
+async def test_it_ends_when_told_to_and_its_successor_goes_on(release: Release, api: KubeApi) -> None:
+    old, log = await release.pod(), release.files("controller.log")
+    told_at = time.time()
+    await api.delete(core("pods", namespace=NAMESPACE, name=old["metadata"]["name"]))
+
+    async def ended() -> bool:
+        return "controller ended" in log.read_text()
+
+    # Well within its grace period, after which it would be killed.
+    await eventually(ended, 8, "the controller says that it ended")
+
+    async def renewed() -> bool:
+        state = await release.state()
+        return bool(state and state.observed_at > told_at + 1 and state.pools)
+
+    await eventually(renewed, 40, "its successor publishes")
 
 
 async def test_a_missing_permission_makes_the_state_unknown_and_the_log_names_it(
