@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +51,27 @@ async def test_h1_a_create_whose_answer_never_came_is_one_pod(
     assert len([key for key in hub.cluster.pods if user in key]) == 1
     await hub.stop(user)
     assert not [key for key in hub.cluster.pods if user in key]
+
+
+async def test_a_create_that_succeeds_as_the_hub_gives_up_waiting_for_it_is_not_sent_again(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_s, created = 0.01, []
+
+    class Late:
+        async def create_namespaced_pod(self, namespace: str, pod: Any) -> Any:
+            # A busy hub: both times are over before the loop looks at either.
+            asyncio.get_running_loop().call_later(wait_s / 2, time.sleep, wait_s)
+            await asyncio.sleep(wait_s + 0.001)
+            created.append(pod)
+            return pod
+
+    spawner = build()
+    monkeypatch.setattr(spawner, "api", Late())
+    pod = SimpleNamespace(metadata=SimpleNamespace(name="late"))
+    while not await spawner._make_create_pod_request(pod, wait_s):
+        pass
+    assert created == [pod]
 
 
 async def test_h5_a_stopped_start_that_waits_for_its_turn_asks_the_cluster_for_nothing() -> None:

@@ -104,10 +104,12 @@ class QuietCreation(KubeSpawner):
         try:
             await asyncio.wait_for(asyncio.shield(self.pod_request), request_timeout)
         except (OSError, ClientError):
-            if self.pod_request.done():
-                # The connection broke, and the pod may be there or not: the next try finds out.
+            # Either the time is over, and then the request may just have ended all the same, or the connection broke.
+            ended = self.pod_request if self.pod_request.done() else None
+            if ended and isinstance(ended.exception(), OSError | ClientError):
+                # The pod may be there or not: the next try finds out.
                 self.pod_request = None
-            return False
+            return ended is not None and ended.exception() is None
         except ApiException as error:
             self.pod_request = None
             if error.status != 409:
