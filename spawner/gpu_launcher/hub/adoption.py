@@ -53,6 +53,12 @@ class AdoptedStarts(WatchedSpawner):
     async def poll(self) -> int | None:
         """Return what KubeSpawner does; a start whose pod a restarted hub does not find ends with that reason."""
         status: int | None = await super().poll()
+        pod = self._pod()
+        if pod is not None and pod.ended:
+            # KubeSpawner looks at the containers only, and those of a pod that was evicted may be as they were.
+            status = status if status is not None else 1
+            if self.delete_stopped_pods:
+                await self.stop(now=True)
         if status is not None and self._check_pending:
             if self._ran:
                 self._lost(status)
@@ -112,8 +118,11 @@ class AdoptedStarts(WatchedSpawner):
         self.log.info("start adopted server=%r began_at=%.0f attempt=%d", self._log_name, story.began_at, story.attempt)
 
     def _begun(self) -> tuple[PodView | None, Story | None]:
-        pod = pod_view(self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}"))
+        pod = self._pod()
         return pod, load_story(pod.annotations.get(STORY)) if pod else None
+
+    def _pod(self) -> PodView | None:
+        return pod_view(self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}"))
 
     async def _go_on(self, story: Story, uid: str) -> None:
         """Finish the start as the hub would have."""
