@@ -19,6 +19,9 @@ from starts import DOCUMENT, launcher_config
 # Both sets of packages share a control plane; each has hubs of its own.
 HUB_NAMESPACE = f"hub{jupyterhub.version_info[0]}"
 
+# A second release in a cluster that has NodePools and priority classes from the first.
+BESIDE = {"nodePools": {"create": False}, "nodeClass": {"create": False}, "priorityClasses": {"create": False}}
+
 
 @pytest.fixture(scope="session")
 async def lab() -> AsyncIterator[Lab]:
@@ -46,7 +49,11 @@ async def product(lab: Lab) -> None:
 
 @pytest.fixture(scope="session")
 async def launcher_hub(lab: Lab, product: None) -> AsyncIterator[Hub]:
-    """A hub of this set of packages with the launcher's spawner, shared by the tests that leave it as it was."""
+    """A hub of this set of packages with the launcher's spawner, shared by the tests that leave it as it was.
+
+    The chart is beside it, with its roles and a controller; the NodePools are the cluster's.
+    """
+    await install_product(lab, HUB_NAMESPACE, {**BESIDE, "settings": DOCUMENT})
     hub = await start_hub(lab, HUB_NAMESPACE, launcher_config(DOCUMENT), python=sys.executable)
     yield hub
     await hub.stop()

@@ -38,6 +38,7 @@ DOCUMENT: dict[str, Any] = {
         {"id": "spot-l4", "display_name": "L4, spot first", "gpu": {"name": "l4"}, "capacity": "spot-first"},
     ],
     "limits": {"gpus_per_user": 2},
+    "starts": {"no_capacity": "15s"},
 }
 
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from hashlib import sha256
@@ -207,6 +208,8 @@ class Hub:
                 while True:
                     await api.get(path)
                     await asyncio.sleep(_POLL_S)
+        # Its database knows of volumes that went with the namespace.
+        shutil.rmtree(self.lab.directory / "hubs" / self.namespace, ignore_errors=True)
 
     async def wait(self, api: KubeApi, without: set[str] | None = None) -> None:
         """Wait until a hub pod (other than those in `without`) is Ready and answers through the proxy."""

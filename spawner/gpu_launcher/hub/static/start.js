@@ -189,10 +189,10 @@ function hear(event) {
     if (phase === "refused") phase = "ended";
     // The hub's page has words for what the launcher did not see coming.
     else if (phase === "pending") location.reload();
-  } else if (!news) {
+  } else if (news === undefined) {
     other_message(event.message ?? new DOMParser().parseFromString(event.html_message ?? "", "text/html").body.textContent);
-  } else if (news.now >= told.now && phase === "pending") {
-    // The stream begins with what was told before, and this page is newer than that.
+  } else if (news && news.now >= told.now && phase === "pending") {
+    // The stream begins with what was told before (without data), and this page is newer than that.
     told = news;
     set_clock(news.now);
     if (news.refusal) refused();
