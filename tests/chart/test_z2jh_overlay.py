@@ -63,6 +63,16 @@ def test_overlay_mounts_what_the_side_chart_makes(helm: Helm) -> None:
     assert f'state_config_map = "{state["metadata"]["name"]}"' in code
 
 
+def test_overlay_sends_records_to_the_controller_with_its_secret(helm: Helm) -> None:
+    named = {item["kind"]: item for item in helm.template() if item["kind"] in ("Service", "Secret")}
+    environment = OVERLAY["hub"]["extraEnv"]
+    assert environment["GPU_LAUNCHER_CONTROLLER_URL"] == f"http://{named['Service']['metadata']['name']}"
+    assert [port["port"] for port in named["Service"]["spec"]["ports"]] == [80]
+    secret = environment["GPU_LAUNCHER_TOKEN"]["valueFrom"]["secretKeyRef"]
+    assert secret == {"name": named["Secret"]["metadata"]["name"], "key": "token", "optional": True}
+    assert list(named["Secret"]["data"]) == ["token"]
+
+
 def test_overlay_calls_configure_as_it_is() -> None:
     (code,) = OVERLAY["hub"]["extraConfig"].values()
     (call,) = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
