@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,13 +19,6 @@ _AHEAD_S = 10.0
 
 _KEY = "state.json"
 _VERSION = 1
-_LONGEST = 63
-
-
-def state_name(instance: str) -> str:
-    """Return the ConfigMap's name for an instance: ``<instance>-state``, whatever the instance's name holds."""
-    safe = re.sub(r"[^a-z0-9]+", "-", instance.lower(), flags=re.ASCII).strip("-") or "gpu-launcher"
-    return f"{safe[: _LONGEST - len('-state')].rstrip('-')}-state"
 
 
 def is_current(state: PublishedState, now: float) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_launcher.cluster.state import is_current, state_document, state_name, state_of
+from gpu_launcher.cluster.state import is_current, state_document, state_of
 from gpu_launcher.domain.pool_state import LeadTime, PoolState, PublishedState
 
 POOL = PoolState(
@@ -109,18 +109,3 @@ def test_no_content_raises(value: object, key: str) -> None:
 @pytest.mark.parametrize(("age", "expected"), [(0, True), (30, True), (31, False), (-5, True), (-60, False)])
 def test_a_state_older_than_three_intervals_says_nothing(age: float, expected: bool) -> None:
     assert is_current(STATE, STATE.observed_at + age) is expected
-
-
-@pytest.mark.parametrize(
-    ("instance", "name"),
-    [
-        ("gpu-launcher", "gpu-launcher-state"),
-        ("jupyter.hub", "jupyter-hub-state"),
-        ("Team_A", "team-a-state"),
-        ("", "gpu-launcher-state"),
-        ("é", "gpu-launcher-state"),
-        ("x" * 80, "x" * 57 + "-state"),
-    ],
-)
-def test_the_name_is_one_that_the_api_server_takes(instance: str, name: str) -> None:
-    assert state_name(instance) == name
