@@ -126,7 +126,7 @@ class Start:
                     pod = self._pod()
                     if dial is None and pod is not None and _runs(pod):
                         dial = asyncio.create_task(answered(*self._address()))
-                    self._answered = dial is not None and dial.done()
+                    self._answered = pod is not None and dial is not None and dial.done()
                     if self._answered and (spawner.hooks_done or base.done()):
                         self._look()
                         return spawner.adopt_url(self._raw())
