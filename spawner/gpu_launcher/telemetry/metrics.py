@@ -25,7 +25,7 @@ class StartMetrics:
     """The metrics of starts in one registry; ``metrics()`` returns the one that is there."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._profiles: frozenset[str] = frozenset()
+        self._profiles: frozenset[str] | None = None
         self.duration = Histogram(
             "gpu_launcher_spawn_duration_seconds",
             "From the user's click to the end of the start, in seconds, however it ended",
@@ -75,7 +75,11 @@ class StartMetrics:
 
     def know(self, profiles: Iterable[str]) -> None:
         """Take these profile ids as labels and create all their series at 0; any other profile is ``unknown``."""
-        self._profiles = frozenset(profiles)
+        known = frozenset(profiles)
+        if known == self._profiles:
+            # Every start asks, and a hundred profiles have thousands of series.
+            return
+        self._profiles = known
         for profile in (*sorted(self._profiles), UNKNOWN_PROFILE):
             for kind in StartKind:
                 for outcome in StartOutcome:
@@ -112,7 +116,7 @@ class StartMetrics:
         self.ignored_keys.inc(max(0, count))
 
     def _label(self, profile_id: str) -> str:
-        return profile_id if profile_id in self._profiles else UNKNOWN_PROFILE
+        return profile_id if profile_id in (self._profiles or ()) else UNKNOWN_PROFILE
 
 
 def metrics(profiles: Iterable[str] = (), registry: CollectorRegistry = REGISTRY) -> StartMetrics:
