@@ -57,16 +57,19 @@ def _holder(pod: Mapping[str, Any], instance: str) -> Holder | None:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if labels.get("gpu-launcher/instance", instance) != instance or (pod.get("status") or {}).get("phase") in _ENDED:
         return None
+    # From the spec, not from our annotation: an old or edited pod still holds what it holds.
+    gpus = sum(_gpus(pod))
+    if not gpus:
+        return None
     user = labels.get("gpu-launcher/user") or label_hash(annotations.get("hub.jupyter.org/username", ""))
     server = RunningServer(
         # JupyterHub 5 allows any text, and the name ends up in messages and logs: one line.
         name=" ".join(str(annotations.get("hub.jupyter.org/servername", "")).split()),
-        # From the spec, not from our annotation: an old or edited pod still holds what it holds.
-        gpus=sum(_gpus(pod)),
+        gpus=gpus,
         profile_id=labels.get("gpu-launcher/profile"),
         groups=_groups(annotations.get("gpu-launcher/groups")),
     )
-    return Holder(user=user, server=server) if server.gpus else None
+    return Holder(user=user, server=server)
 
 
 def _gpus(pod: Mapping[str, Any]) -> Iterator[int]:
