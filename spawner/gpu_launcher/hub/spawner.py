@@ -106,6 +106,7 @@ class GpuSpawner(AdoptedStarts):
     notice: str | None = None
     """What the user should know about the last decision, such as a saved profile that no longer exists."""
 
+    _offers: tuple[Any, Offers] | None = None
     _asked: tuple[Profile, StartRequest] | None = None
     _rungs: tuple[str, ...] = ()
     _options_before: Any = None
@@ -142,7 +143,10 @@ class GpuSpawner(AdoptedStarts):
     @property
     def offers(self) -> Offers:
         """What the settings offer; compiled once for all spawners."""
-        return offers_of(self.settings)
+        # Asked for many times in every start, and the document is written out to find what was compiled of it.
+        if self._offers is None or self._offers[0] is not self.settings:
+            self._offers = self.settings, offers_of(self.settings)
+        return self._offers[1]
 
     @property
     def person(self) -> Person:
