@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gpu_launcher.domain.stage import Stage
-from gpu_launcher.explain.eta import Eta, Priors, Usual, course, eta_words, place_of, time_left, under, usual
+from gpu_launcher.explain.eta import Eta, Priors, Usual, course, eta_words, place_of, under, usual
 from gpu_launcher.explain.history import History
 from gpu_launcher.explain.prices import dollars
 from gpu_launcher.explain.stage_words import ahead_words
@@ -40,15 +40,18 @@ def timeline(
     history: History,
     published: Priors,
     *,
+    eta: Eta | None,
     gpus: int = 1,
     usd_per_hour: float | None = None,
     image_bytes: int | None = None,
     alternatives: Sequence[Other] = (),
     reference: str = "",
 ) -> dict[str, object]:
-    """Return the JSON data that the pending page shows at *now*; every text is plain and has yet to be escaped."""
+    """Return the JSON data that the pending page shows at *now*; every text is plain and has yet to be escaped.
+
+    *eta* is the ``time_left`` of that moment.
+    """
     stages = course(story.kind, gpus)
-    eta = time_left(history, story, stages, now, published)
     where = place_of(story)
     lines = [_line(span, now) for span in story.spans[:-1]]
     current = story.current

@@ -15,7 +15,7 @@ from gpu_launcher.domain.plan import PodPlan
 from gpu_launcher.domain.pool import SlotPool
 from gpu_launcher.domain.pool_state import PublishedState
 from gpu_launcher.domain.profile import Capacity, Image, Profile
-from gpu_launcher.domain.stage import StartKind
+from gpu_launcher.domain.stage import Stage, StartKind
 from gpu_launcher.domain.views import VolumeView
 from gpu_launcher.explain.alternatives import Alternative
 from gpu_launcher.explain.eta import Eta, Priors, course, priors, time_left, whole_start
@@ -120,7 +120,10 @@ class ToldStarts(StartPages, EndedSessions):
         if self.story is None:
             return {}
         # Once it ended, the hub forgets the plan: what was told last stays.
-        return self._data(time.time()) if self.story.ended_at is None else dict(self._told[-1]["gpu_launcher"])
+        if self.story.ended_at is not None:
+            return dict(self._told[-1]["gpu_launcher"])
+        now = time.time()
+        return self._data(self.story, now, self._eta(now))
 
     def usd_per_hour(self) -> float | None:
         """Return what the session costs an hour, as far as it is known how its machine is bought."""
@@ -162,21 +165,29 @@ class ToldStarts(StartPages, EndedSessions):
         pod = self.watch.pods.get(self.namespace, self.pod_name) if self.watch else None
         return self.watch.volumes_of(pod) if self.watch and pod else None
 
-    def _data(self, now: float) -> dict[str, object]:
-        story, image = self.story, self._image()
-        assert story is not None  # noqa: S101 - the callers looked
+    def _data(self, story: Story, now: float, eta: Eta | None) -> dict[str, object]:
+        image = self._image()
         return timeline(
             story,
             now,
             self.history,
             self._priors(),
+            eta=eta,
             gpus=self.plan.resources.gpus if self.plan else 0,
             usd_per_hour=self.usd_per_hour(),
             image_bytes=image.bytes if image else None,
-            # Whoever waits already is only helped by what is there at once.
-            alternatives=[other for other in self.alternatives() if other.ready_now or story.ended_at is not None],
+            alternatives=self._others(story),
             reference=self.reference,
         )
+
+    def _others(self, story: Story) -> list[Alternative]:
+        """What the page offers instead; to find out costs more than all else on it, so not where nobody needs it."""
+        if story.ended_at is not None:
+            return [] if story.ready else list(self.alternatives())
+        if not Stage.QUEUED.place < story.current.stage.place < Stage.SCHEDULING.place:
+            return []
+        # Whoever waits already is only helped by what is there at once.
+        return [other for other in self.alternatives() if other.ready_now]
 
     def _eta(self, now: float) -> Eta | None:
         story = self.story
@@ -205,7 +216,7 @@ class ToldStarts(StartPages, EndedSessions):
             "progress": progress_percent(story, eta, now, so_far),
             "message": words,
             "html_message": escape(words),
-            "gpu_launcher": self._data(now),
+            "gpu_launcher": self._data(story, now, eta),
         }
         self._told = (*self._told, event)
         self._told_at = now

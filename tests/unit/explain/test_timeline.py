@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_launcher.domain.stage import Stage, StartKind
-from gpu_launcher.explain.eta import Eta
+from gpu_launcher.explain.eta import Eta, course, time_left
 from gpu_launcher.explain.history import History
 from gpu_launcher.explain.story import Story, finish, next_attempt
 from gpu_launcher.explain.timeline import current_words, progress_percent, timeline
@@ -28,7 +28,8 @@ class L4:
 
 
 def shown(story: Story, now: float, history: History | None = None, **more: Any) -> dict[str, Any]:
-    data = timeline(story, now, history or History(), PUBLISHED, **more)
+    eta = time_left(history or History(), story, course(story.kind), now, PUBLISHED)
+    data = timeline(story, now, history or History(), PUBLISHED, eta=eta, **more)
     return json.loads(json.dumps(data))
 
 
