@@ -43,6 +43,7 @@ def test_w7_a_body_of_any_shape_is_survived(body: object) -> None:
     [
         (403, 'pods "x" is forbidden: exceeded quota: gpus, requested: 1', RefusalReason.QUOTA),
         (403, 'pods "x" is forbidden: violates PodSecurity "restricted"', RefusalReason.POD_REJECTED),
+        (403, 'pods is forbidden: User "hub" cannot create resource "pods" in API group ""', RefusalReason.PERMISSION),
         (422, 'Pod "x" is invalid', RefusalReason.POD_REJECTED),
         (400, "admission webhook denied", RefusalReason.POD_REJECTED),
         (401, "Unauthorized", None),

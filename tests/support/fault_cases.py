@@ -170,13 +170,13 @@ class Case:
 
 CASES = [
     Case(
-        "k4-ice", "ice", "capacity", refused_by_the_cloud("ice"), r"had none|no such machine now", "finding_capacity",
-        r"no machine of this kind now.*Spot had none.*On-demand had none", NO_CAPACITY_S,
+        "k4-ice", "ice", "capacity", refused_by_the_cloud("ice"), r"Spot had none", "launching",
+        r"Spot had none.*On-demand had none", NO_CAPACITY_S,
     ),
     Case("k4-spot", "nospot", "", refused_by_the_cloud("nospot"), r"Spot had none", bound_s=30),
     Case(
         "k19-quota", "quota", "cloud_quota", refused_by_the_cloud("quota"), r"account may not have more",
-        "finding_capacity", r"cloud account may not have more machines", NO_CAPACITY_S,
+        "launching", r"cloud account may not have more machines", NO_CAPACITY_S,
     ),
     Case(
         "k5-never-registers", "lost", "node_not_registering", launched, r"Machine g6e.16xlarge started", "booting",
@@ -238,7 +238,7 @@ CASES = [
     ),
     Case(
         "k18-home-in-use", "plain", "home_in_use", told_by_event("FailedAttachVolume"),
-        r"files, which another machine still has", "volume", r'in use by your server "train"', VOLUME_S, "home-twins",
+        r'files, which your server "train" uses', "volume", r'in use by your server "train"', VOLUME_S, "home-twins",
         before=start_another_server,
     ),
 ]  # fmt: skip

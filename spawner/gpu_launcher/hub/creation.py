@@ -62,6 +62,12 @@ def refusal_of(status: int, told: str) -> Refusal | None:
             RefusalReason.QUOTA,
             "The cluster's quota for notebooks is used up. Stop a server that is not needed, or try again later.",
         )
+    if status == 403 and " cannot create resource " in told:
+        return Refusal(
+            RefusalReason.PERMISSION,
+            "This hub lacks a permission that it needs to start a server. An administrator has to give it that; the "
+            "hub's log says which one.",
+        )
     if status in (400, 403, 422):
         return Refusal(
             RefusalReason.POD_REJECTED,
@@ -136,6 +142,13 @@ class QuietCreation(KubeSpawner):
             return error.status == 409 or self._not_created(kind, manifest, error)
         return True
 
+    async def _make_create_pvc_request(self, pvc: Any, request_timeout: float) -> bool:
+        """Create the volume claim; return False to be called again."""
+        try:
+            return bool(await super()._make_create_pvc_request(pvc, request_timeout))
+        except ApiException as error:
+            return self._not_created("volume claim", pvc, error)
+
     def _not_created(self, kind: str, manifest: Any, error: Any) -> bool:
         """Return False where another try may help; raises StartRefused or CreateFailed, without the error's body."""
         name = manifest.metadata.name
@@ -144,7 +157,7 @@ class QuietCreation(KubeSpawner):
         if error.status in _TRANSIENT:
             return False
         refusal = refusal_of(error.status, told)
-        if refusal and kind == "pod":
+        if refusal and (kind in ("pod", "volume claim") or refusal.reason is RefusalReason.PERMISSION):
             raise StartRefused(refusal) from None
         raise CreateFailed(
             f"{kind} {name} was not created: HTTP {error.status}; its body is not logged, it may hold secrets"
