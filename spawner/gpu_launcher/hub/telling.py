@@ -9,6 +9,8 @@ from dataclasses import replace
 from html import escape
 from typing import Any, ClassVar
 
+from traitlets import default
+
 from gpu_launcher.cluster.state import is_current
 from gpu_launcher.domain.image_reference import normalised
 from gpu_launcher.domain.plan import PodPlan
@@ -68,6 +70,11 @@ class ToldStarts(StartPages, EndedSessions):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._news = asyncio.Event()
+
+    @default("events_enabled")
+    def _no_second_watch(self) -> bool:
+        # They are for KubeSpawner's own progress; what a start needs to know of events, ClusterWatch watches.
+        return False
 
     @property
     def offers(self) -> Offers:
