@@ -81,7 +81,7 @@ class QuietCreation(KubeSpawner):
     """KubeSpawner that creates objects without telling the log what is in them, a bounded number at a time."""
 
     concurrent_creates = Integer(
-        32,
+        100,
         min=1,
         config=True,
         help="""
