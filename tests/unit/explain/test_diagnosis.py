@@ -319,7 +319,10 @@ ENDS: dict[str, tuple[StartSnapshot, RefusalReason]] = {
     ),
     "test_h8 deleted": (snapshot(pod_seen=True), RefusalReason.POD_DELETED),
     "test_h8 deleted with its machine": (snapshot(pod_seen=True, last_node="n1", nodes=()), RefusalReason.NODE_DELETED),
-    "test_h8 deleted, machines unknown": (snapshot(pod_seen=True, last_node="n1", nodes=None), RefusalReason.POD_DELETED),
+    "test_h8 deleted, machines unknown": (
+        snapshot(pod_seen=True, last_node="n1", nodes=None),
+        RefusalReason.POD_DELETED,
+    ),
     "test_h8 being deleted": (snapshot(landed(deleting=True), nodes=(node(),)), RefusalReason.POD_DELETED),
     "node gone": (snapshot(landed(), nodes=()), RefusalReason.NODE_DELETED),
     "node being deleted": (snapshot(landed(1), nodes=(node(deleting=True),)), RefusalReason.NODE_DELETED),
