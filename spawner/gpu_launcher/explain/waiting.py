@@ -11,7 +11,15 @@ from gpu_launcher.domain.views import NodeClaimView, NodeView, PodView
 from gpu_launcher.explain import refusals
 from gpu_launcher.explain.bought import Refused, refused
 from gpu_launcher.explain.finding import Diagnosis
-from gpu_launcher.explain.matching import claim_on, claims_of, coming_for, could_serve, pod_is_next, with_room
+from gpu_launcher.explain.matching import (
+    claim_on,
+    claims_of,
+    coming_for,
+    compatible,
+    could_serve,
+    pod_is_next,
+    with_room,
+)
 from gpu_launcher.explain.supply import Supply, karpenter_says, never_fits, sold_out, supply
 from gpu_launcher.explain.volumes import unbound
 
@@ -72,12 +80,13 @@ def _facts(snapshot: StartSnapshot, pod: PodView, policy: StartPolicy) -> _Facts
 
 
 def _just_arrived(pod: PodView, snapshot: StartSnapshot) -> bool:
-    """Whether a NodeClaim became a node so lately that the node may not be seen yet."""
+    """Whether a NodeClaim for such a pod became a node so lately that the node may not be seen yet."""
     return any(
         claim.reached("Initialized")
         and not claim.deleting
         and snapshot.now - (claim.conditions["Initialized"].since or 0.0) < _ROOM_S
         and (claim.created_at or 0.0) >= (pod.created_at or 0.0) - 1
+        and compatible(pod, claim.requirements, snapshot.volumes or ())
         for claim in snapshot.claims or ()
     )
 

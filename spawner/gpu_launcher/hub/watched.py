@@ -10,7 +10,7 @@ from typing import Any
 
 from traitlets import Unicode
 
-from gpu_launcher.domain.outcomes import Refusal
+from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.stage import StartKind, StartOutcome
 from gpu_launcher.domain.start import StartRecord
 from gpu_launcher.explain.story import Story, begin, stage_times
@@ -127,7 +127,17 @@ class WatchedSpawner(ToldStarts):
 
     async def create_and_wait(self) -> str:
         """Return what KubeSpawner returns when the pod runs; the caller usually knows before, and cancels this."""
-        url: str = await super()._start()
+        try:
+            url: str = await super()._start()
+        except TimeoutError:
+            # The API server is too slow for KubeSpawner: the hub would count it as its own failure, and end of five.
+            raise StartRefused(
+                Refusal(
+                    RefusalReason.DEADLINE,
+                    "The cluster took too long to accept the server; it is busy or cannot be reached. Try again in a "
+                    "few minutes.",
+                )
+            ) from None
         return url
 
     async def stop(self, now: bool = False) -> None:
