@@ -187,8 +187,8 @@ CASES = [
         r"has not reported a GPU", GPU_MISSING_S,
     ),
     Case(
-        "k7-limit", "limited", "pool_limit", the_pod, r"machines that this hub may have", "finding_capacity",
-        r"are in use", SETTLED_S, before=reach_the_limit,
+        "k7-limit", "limited", "pool_limit", the_pod, r"limit on machines for this profile", "",
+        r"limit is reached", SETTLED_S, before=reach_the_limit,
     ),
     Case("k7-limit-with-a-free-slot", "free", "", the_pod, r"machine is ready|server", bound_s=SETTLED_S,
          before=leave_a_free_machine),
