@@ -116,6 +116,24 @@ async def test_k4_a_third_attempt_of_karpenters_is_told_too(
     assert (await stream.refused(1)).reason == "capacity"
 
 
+async def test_k5_a_machine_that_never_joins_is_named(
+    site: Site, streams: dict[str, asyncio.Task[StartStream]]
+) -> None:
+    stream = await streams["k5-never-registers"]
+    assert (await stream.refused(1)).reason == "node_not_registering"
+    assert any(one.stage == "booting" and one.says("g6e.16xlarge") for one in stream.told)
+
+
+async def test_k6_a_node_without_its_gpu_is_told_from_one_that_boots(
+    site: Site, streams: dict[str, asyncio.Task[StartStream]]
+) -> None:
+    stream = await streams["k6-gpu-silent"]
+    assert (await stream.refused(1)).reason == "gpu_not_advertised"
+    stages = [one.stage for one in stream.told if one.stage]
+    assert stages.index("booting") < stages.index("gpu_driver")
+    assert "pulling_image" not in stages
+
+
 async def test_spot_without_capacity_falls_back_to_on_demand(
     site: Site, streams: dict[str, asyncio.Task[StartStream]]
 ) -> None:
