@@ -31,6 +31,21 @@ def refused_by_the_cloud(pool: str) -> Cause:
     return cause
 
 
+def taken_back(pool: str) -> Cause:
+    """The first NodeClaim of the pool that Karpenter took back: with many of them, the events come much later."""
+
+    def cause(site: Site, stream: StartStream) -> Sighting | None:
+        prefix = f"{site.pools[pool].name}-"
+        return site.sightings.first(
+            "nodeclaims",
+            lambda one: (
+                one.name.startswith(prefix) and (one.kind == "DELETED" or "deletionTimestamp" in one.raw["metadata"])
+            ),
+        )
+
+    return cause
+
+
 def the_pod(site: Site, stream: StartStream) -> Sighting | None:
     """The pod itself: what is wrong was wrong before it came."""
     return site.sightings.first("pods", about(stream))

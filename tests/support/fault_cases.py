@@ -226,7 +226,10 @@ CASES = [
         "node-deleted", "slow", "node_deleted", node_gone, r"machine (is gone|is being taken|was taken)",
         message=r"machine was taken away", user="machineless", during=lose_the_machine,
     ),
-    Case("k17-evicted", "evicted", "evicted", pod_failed, r"had to leave", message=r"disk is full"),
+    Case(
+        "k17-evicted", "evicted", "evicted", pod_failed, r"had to leave", message=r"disk is full",
+        user="silent-evicted",
+    ),
     Case(
         "admission", "unaccepted", "admission_error", pod_failed, r"did not accept", message=r"did not accept",
         bound_s=40,

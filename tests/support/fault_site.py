@@ -198,7 +198,8 @@ async def fault_site(
                 tasks.create_task(made[key].create(types, capacity_types, "2s"))
             if granted:
                 tasks.create_task(grant(api, namespace))
-        stack.push_async_callback(hub.result().stop)
+        # Names are never used twice, so nobody waits for the end of it.
+        stack.push_async_callback(api.delete, core("namespaces", name=namespace))
         stack.push_async_callback(revoke, api, namespace)
         sightings = await stack.enter_async_context(watching(api, namespace))
         launcher = await stack.enter_async_context(Launcher(hub.result()))
