@@ -6,6 +6,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from crowd import Crowd, Timed
 
@@ -62,6 +63,7 @@ class Measured:
     """What one hub showed in one measurement, over all its rounds."""
 
     rounds: list[list[Timed]] = field(default_factory=list)
+    failed: int = 0
     cpu_s: float = 0.0
 
     @property
@@ -133,6 +135,7 @@ async def together(people: Crowd, found: Measured, count: int) -> None:
     await people.know(users)
     used = people.cpu_seconds()
     found.rounds.append(await people.start(users))
+    found.failed += count - len(found.rounds[-1])
     found.cpu_s += people.cpu_seconds() - used
     await people.stop()
 
@@ -168,10 +171,13 @@ def _paces(count: int, pair: Pair) -> list[float]:
     ratios = [ours.typical_s / plain.typical_s]
     what = f"alone, median of {len(ours.starts)}" if count == 1 else f"{count} at once, median"
     print(f"{what:<28}{plain.typical_s:>7.2f} s{ours.typical_s:>7.2f} s{ratios[0]:>7.2f}  {parts} {cpu}", flush=True)
+    if plain.failed or ours.failed:
+        print(f"  failed: plain {plain.failed}, ours {ours.failed}", flush=True)
     if count > 1:
         ratios.append(ours.all_s / plain.all_s)
         print(f"{'  until all are ready':<28}{plain.all_s:>7.2f} s{ours.all_s:>7.2f} s{ratios[1]:>7.2f}", flush=True)
-    return ratios
+    # A start that failed was not faster.
+    return [*ratios, *([inf] if ours.failed else [])]
 
 
 def _lags(late: int, pair: Pair) -> float:

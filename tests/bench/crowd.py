@@ -57,9 +57,9 @@ class Crowd:
     _users: set[str] = field(default_factory=set)
 
     async def start(self, users: Sequence[str]) -> list[Timed]:
-        """Start a server for each of these at the same moment, and wait until all are ready."""
+        """Start a server for each of these at the same moment, and wait until all are ready; a failed one is said."""
         await self.know(users)
-        return list(await asyncio.gather(*(self._start(user) for user in users)))
+        return [start for start in await asyncio.gather(*(self._start(user) for user in users)) if start]
 
     async def know(self, users: Sequence[str]) -> None:
         """Make the users that the hub does not have yet: a start is not timed with that."""
@@ -88,7 +88,7 @@ class Crowd:
             used = file.read().rpartition(")")[2].split()
         return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
-    async def _start(self, user: str) -> Timed:
+    async def _start(self, user: str) -> Timed | None:
         asked = time.time()
         await self._call(f"users/{user}/server", "POST", self.options)
         url = f"{self.hub.url}/hub/api/users/{user}/server/progress"
@@ -97,8 +97,10 @@ class Crowd:
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     last = json.loads(line[5:])
-        assert last.get("ready"), f"{user} on {self.name}: {last.get('message')}; see {self.hub.log}"
         ready = time.time()
+        if not last.get("ready"):
+            print(f"{user} on {self.name} after {ready - asked:.1f} s: {last.get('message')}", flush=True)
+            return None
 
         async def seen() -> bool:
             return user in self._ready
