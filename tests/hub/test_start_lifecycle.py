@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,12 @@ import pytest_asyncio
 from aiohttp import ServerDisconnectedError
 from jupyterhub import orm
 
-from gpu_launcher.hub.adoption import STORY
+from gpu_launcher.cluster.parse import pod_view
+from gpu_launcher.domain.profile import Capacity
+from gpu_launcher.explain.story import begin, load_story
+from gpu_launcher.hub.adoption import STORY, _plan_of
 from gpu_launcher.hub.spawner import GpuSpawner
+from gpu_launcher.planning.placement import CAPACITY_LABEL
 from hubs import Hub, api_error, running_hub
 from spawners import Build, FakeReflector
 
@@ -156,3 +161,28 @@ async def test_h1_a_server_that_had_run_did_not_end_by_the_restart(build: Build,
     spawner.orm_spawner.server.ip = spawner.server.ip = "10.0.0.1"
     assert await spawner.poll() == 1
     assert spawner._spawn_future is None
+
+
+async def test_h9_a_pod_without_our_labels_is_a_plan_all_the_same(build: Build) -> None:
+    raw = {"metadata": {"name": "x", "namespace": "default", "uid": "1", "labels": None}, "spec": {"containers": []}}
+    pod = pod_view(raw)
+    assert pod is not None
+    assert Capacity(_plan_of(pod, 300).labels[CAPACITY_LABEL]) is Capacity.ON_DEMAND
+
+
+async def test_h1_the_story_is_kept_now_and_then(build: Build, reflector: FakeReflector) -> None:
+    spawner, commits = checked(build, None, reflector), []
+    spawner.user.db = SimpleNamespace(commit=lambda: commits.append(1))
+    story = begin("A10G", "", time.time() - 3)
+    spawner.start_under_way = SimpleNamespace(story=story)
+    spawner._told_at = time.time() + 60
+    spawner.tell_time()
+    assert not commits, "a start of a few seconds costs the database nothing"
+    spawner.start_under_way = SimpleNamespace(story=replace(story, began_at=story.began_at - 3))
+    spawner.tell_time()
+    spawner.tell_time()
+    assert len(commits) == 1
+    assert load_story(spawner.orm_spawner.state["gpu_launcher_story"]) == spawner.story
+    spawner.start_under_way = SimpleNamespace(story=replace(spawner.story, zone="us-east-1a"))
+    spawner.tell_time()
+    assert len(commits) == 1

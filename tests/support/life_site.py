@@ -14,7 +14,7 @@ from browsers import logged_in
 from fault_site import ON_DEMAND, Site, about
 from gpu_launcher.cluster.api import Raw
 from gpu_launcher.cluster.paths import core
-from launcher import StartStream
+from launcher import StartStream, Told
 
 # Long enough to kill a hub and have it back, twice, in the midst of it.
 LONG_S = 80
@@ -103,6 +103,11 @@ async def all_in_their_stages(site: Site, users: Mapping[str, str]) -> dict[str,
     """Start a server for each user, of the profile that is given for them."""
     streams = await asyncio.gather(*(in_its_stage(site, user, profile) for user, profile in users.items()))
     return dict(zip(users, streams, strict=True))
+
+
+def stages(told: Told) -> list[str]:
+    """The stages through which a start has come, the one that it is in last."""
+    return [line["stage"] for line in told.timeline["lines"] if line["state"] in ("done", "now")]
 
 
 async def servers(site: Site, user: str) -> Mapping[str, Any]:

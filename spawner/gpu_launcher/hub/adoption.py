@@ -17,6 +17,7 @@ from jupyterhub.objects import Server
 from gpu_launcher.cluster.parse import pod_view
 from gpu_launcher.domain.outcomes import Refusal, RefusalReason
 from gpu_launcher.domain.plan import PodPlan
+from gpu_launcher.domain.profile import Capacity
 from gpu_launcher.domain.stage import StartOutcome
 from gpu_launcher.domain.views import PodView
 from gpu_launcher.explain.story import Story, begin, dump_story, finish, load_story
@@ -25,13 +26,16 @@ from gpu_launcher.hub.refusal import StartRefused
 from gpu_launcher.hub.start import Start, delete_pod
 from gpu_launcher.hub.state import PLAN, load_plan
 from gpu_launcher.hub.watched import WatchedSpawner
-from gpu_launcher.planning.placement import POOL_LABEL, PROFILE_LABEL
+from gpu_launcher.planning.placement import CAPACITY_LABEL, POOL_LABEL, PROFILE_LABEL
 
 STORY = "gpu-launcher/story"
 """The start's story when its pod was created: clock, attempts, what was tried."""
 
 _LOOK_S = 0.05
 _PREFIX = "gpu-launcher/"
+_KEPT = "gpu_launcher_story"
+# A write of the database holds up every other start for some milliseconds.
+_KEEP_EVERY_S = 5.0
 # A create that was in flight when the hub died can arrive this much later: what the API server gives a request.
 _LATE_POD_S = 60.0
 _LATE_LOOK_S = 1.0
@@ -49,6 +53,8 @@ class AdoptedStarts(WatchedSpawner):
     start_timeout: int
     _spawn_future: asyncio.Future[Any] | None
     _server: Any
+    _kept: Story | None = None
+    _kept_at = 0.0
 
     async def poll(self) -> int | None:
         """Return what KubeSpawner does; a start whose pod a restarted hub does not find ends with that reason."""
@@ -102,6 +108,17 @@ class AdoptedStarts(WatchedSpawner):
             pod.metadata.annotations = {**(pod.metadata.annotations or {}), STORY: dump_story(self.story)}
         return pod
 
+    def tell_time(self) -> None:
+        """Tell how much is left, and keep the story where a hub that comes after this one finds it."""
+        super().tell_time()
+        story, now = self.story, time.time()
+        if story is None or story is self._kept or now - max(self._kept_at, story.began_at) < _KEEP_EVERY_S:
+            return
+        self._kept, self._kept_at = story, now
+        # The hub replaces the state when the start ends, either way.
+        self.orm_spawner.state = {**(self.orm_spawner.state or {}), _KEPT: dump_story(story)}
+        self.user.db.commit()
+
     # A start that goes on.
 
     def _adopt(self) -> None:
@@ -109,6 +126,9 @@ class AdoptedStarts(WatchedSpawner):
         pod, story = self._begun()
         if pod is None or story is None or self._ran:
             return
+        kept = self._kept_story()
+        if kept is not None and (kept.began_at, kept.attempt) == (story.began_at, story.attempt):
+            story = kept
         self.plan = _plan_of(pod, self.start_timeout)
         self.start_timeout = self.profile.start_timeout_s if self.profile else self.start_timeout
         self._server = _Starting(orm_server=self.server.orm_server)
@@ -116,6 +136,9 @@ class AdoptedStarts(WatchedSpawner):
         self._spawn_future = asyncio.ensure_future(self._go_on(story, pod.uid))
         self._spawn_future.add_done_callback(self._adoption_ended)
         self.log.info("start adopted server=%r began_at=%.0f attempt=%d", self._log_name, story.began_at, story.attempt)
+
+    def _kept_story(self) -> Story | None:
+        return load_story((self.orm_spawner.state or {}).get(_KEPT))
 
     def _begun(self) -> tuple[PodView | None, Story | None]:
         pod = self._pod()
@@ -184,6 +207,8 @@ class AdoptedStarts(WatchedSpawner):
 
     def _lost_story(self) -> Story:
         """What the hub's database still says of a start whose pod is not there."""
+        if kept := self._kept_story():
+            return finish(kept, time.time(), failed=True)
         options = self.orm_spawner.user_options
         asked = options.get("profile") if isinstance(options, Mapping) else None
         offer = self.offers.by_id.get(asked) if isinstance(asked, str) else None
@@ -232,6 +257,6 @@ def _plan_of(pod: Any, start_timeout_s: int) -> PodPlan:
         resources=pod.requests,
         shm=0,
         start_timeout_s=start_timeout_s,
-        labels=ours(pod.labels),
+        labels={CAPACITY_LABEL: Capacity.ON_DEMAND.value, **ours(pod.labels)},
         annotations={key: value for key, value in ours(pod.annotations).items() if key != STORY},
     )
