@@ -26,8 +26,8 @@ from gpu_launcher.planning.placement import CAPACITY_LABEL, USER_LABEL
 if TYPE_CHECKING:
     from gpu_launcher.hub.watched import WatchedSpawner
 
-# Bounds pass without any event: a start is looked at this often at least.
-_LOOK_S = 1.0
+# Bounds pass without any event: a start is looked at this often at least, less often where hundreds wait.
+_LOOK_S, _LOOK_EACH_S = 1.0, 0.01
 # The hub counts from a moment earlier, and its own timeout has no reason to give.
 _MARGIN_S = 5.0
 _DELETE_TRIES = 20
@@ -141,8 +141,9 @@ class Start:
     async def _sleep(self, woken: asyncio.Event, base: asyncio.Future[Any], dial: asyncio.Task[None] | None) -> None:
         waiting = asyncio.ensure_future(woken.wait())
         others = [task for task in (base, dial) if task is not None and not task.done()]
+        pause = _LOOK_S + _LOOK_EACH_S * self._watch.waiting
         try:
-            await asyncio.wait([waiting, *others], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waiting, *others], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
 

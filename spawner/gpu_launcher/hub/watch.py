@@ -154,6 +154,11 @@ class ClusterWatch:
 
     # Waking up.
 
+    @property
+    def waiting(self) -> int:
+        """How many starts wait at this moment."""
+        return len(self._waiting)
+
     @contextmanager
     def waiter(self, namespace: str, name: str) -> Iterator[asyncio.Event]:
         """An event that is set whenever the pod of that name, or something of the whole cluster, has changed."""
