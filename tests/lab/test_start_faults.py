@@ -146,9 +146,11 @@ async def test_spot_without_capacity_falls_back_to_on_demand(
 @pytest_asyncio.fixture(loop_scope="session")
 async def patient(lab: Lab, api: KubeApi, product: None) -> AsyncIterator[Site]:
     """A hub that waits for capacity as long as it does by default."""
-    pools = {"ice": (["g6.2xlarge"], ON_DEMAND)}
-    async with fault_site(lab, api, "crowd", pools, {"ice": {"pool": "ice", "gpu": "l4"}}, {}) as ready:
-        lab.faults.ice("g6.2xlarge")
+    # Eight sessions a machine: a lab's Karpenter asks again every 15 s, and 200 NodeClaims each time are its own load.
+    pools = {"ice": (["g6.48xlarge"], ON_DEMAND)}
+    profiles = {"ice": {"pool": "ice", "gpu": "l4", "host_gpus": 8}}
+    async with fault_site(lab, api, "crowd", pools, profiles, {}) as ready:
+        lab.faults.ice("g6.48xlarge")
         yield ready
 
 

@@ -57,13 +57,13 @@ c.Spawner.pre_spawn_hook = _of_the_site
 """
 
 
-def profile(name: str, nodepool: str, gpu: str = "t4", **more: Any) -> dict[str, Any]:
+def profile(name: str, nodepool: str, gpu: str = "t4", host_gpus: int = 1, **more: Any) -> dict[str, Any]:
     """A profile that only this NodePool serves, with an image of its own."""
     image = {"id": "own", "display_name": "Own", "reference": f"example.org/{name}:1", "size": "8G"}
     return {
         "id": name,
         "display_name": f"Profile {name}",
-        "gpu": {"name": gpu},
+        "gpu": {"name": gpu, "host_gpus": [host_gpus]},
         "images": [image],
         "node_selector": {"karpenter.sh/nodepool": nodepool},
         **more,
