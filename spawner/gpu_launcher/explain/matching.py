@@ -13,9 +13,9 @@ from itertools import accumulate
 from gpu_launcher.domain.resources import Resources
 from gpu_launcher.domain.start import StartSnapshot
 from gpu_launcher.domain.views import Expression, NodeClaimView, NodePoolView, NodeView, PodView, VolumeView
-from gpu_launcher.explain.requirements import by_key, holds, is_number, overlap
 from gpu_launcher.explain.shape import Same, Shape, Term, shape_of
 from gpu_launcher.planning.dialects import CAPACITY_TYPE
+from gpu_launcher.planning.requirements import Requirements, number
 
 _TAINTS_OF_A_START = frozenset(
     {
@@ -27,6 +27,9 @@ _TAINTS_OF_A_START = frozenset(
     }
 )
 _GPU_COUNT_LABELS = ("instance-gpu-count", "gke-accelerator-count", "sku-gpu-count", "nvidia.com/gpu.count")
+_WAYS_TO_BUY: Mapping[str, Term] = {
+    way: (Expression(CAPACITY_TYPE, "In", (way,)),) for way in ("spot", "on-demand", "reserved")
+}
 
 Offered = Iterable[Expression] | Mapping[str, str]
 Claims = tuple[NodeClaimView, ...]
@@ -96,7 +99,8 @@ def least_gpus(pod: PodView) -> int:
     counts = []
     for term in shape_of(pod).value.terms:
         named = [wish.values for wish in term if wish.key.endswith(_GPU_COUNT_LABELS) and wish.operator == "In"]
-        counts.append(min((int(value) for values in named for value in values if is_number(value)), default=0))
+        sizes = (number(value) for values in named for value in values)
+        counts.append(min((size for size in sizes if size is not None), default=0))
     return max(pod.requests.gpus, min(counts, default=0))
 
 
@@ -108,34 +112,44 @@ def ways_to_buy(pod: PodView, pools: Iterable[NodePoolView]) -> frozenset[str]:
 
 @lru_cache(maxsize=16_384)
 def _compatible(shape: Same[Shape], offered: Same[Offered]) -> bool:
-    terms, extra = shape.value.terms, shape.value.extra
     if isinstance(offered.value, Mapping):
         labels = offered.value
-        return any(all(holds(labels, wish) for wish in (*term, *extra)) for term in terms)
-    known = by_key(offered.value)
-    return any(overlap((*term, *extra), known) for term in terms)
+        return any(wanted.fulfilled(labels) for wanted in _wanted(shape))
+    known = _known(Same(offered.value))
+    return any(wanted.overlap(known) for wanted in _wanted(shape))
+
+
+@lru_cache(maxsize=1024)
+def _wanted(shape: Same[Shape]) -> tuple[Requirements, ...]:
+    """What the pod asks of labels: any one of them."""
+    return tuple(Requirements((*term, *shape.value.extra)) for term in shape.value.terms)
+
+
+@lru_cache(maxsize=4096)
+def _known(offered: Same[Iterable[Expression]]) -> Requirements:
+    return Requirements(offered.value)
 
 
 @lru_cache(maxsize=4096)
 def _serves(shape: Same[Shape], pool: Same[NodePoolView]) -> bool:
-    return shape.value.tolerates(pool.value.taint_keys) and _compatible(shape, Same(_offered_by(pool.value)))
+    return shape.value.tolerates(pool.value.taint_keys) and _compatible(shape, Same(_offered_by(pool)))
 
 
-def _offered_by(pool: NodePoolView) -> Term:
-    named = {expression.key for expression in pool.requirements}
-    labels = (Expression(key, "In", (value,)) for key, value in pool.labels.items() if key not in named)
-    return (*pool.requirements, *labels)
+@lru_cache(maxsize=512)
+def _offered_by(pool: Same[NodePoolView]) -> Term:
+    named = {expression.key for expression in pool.value.requirements}
+    labels = (Expression(key, "In", (value,)) for key, value in pool.value.labels.items() if key not in named)
+    return (*pool.value.requirements, *labels)
 
 
 @lru_cache(maxsize=4096)
 def _ways(shape: Same[Shape], pool: Same[NodePoolView]) -> tuple[str, ...]:
-    known = by_key(pool.value.requirements)
-    found = []
-    for way in ("spot", "on-demand", "reserved"):
-        wanted = Expression(CAPACITY_TYPE, "In", (way,))
-        if _compatible(shape, Same((wanted,))) and overlap((wanted,), known):
-            found.append(way)
-    return tuple(found)
+    known = _known(Same(pool.value.requirements))
+    return tuple(
+        way
+        for way, bought in _WAYS_TO_BUY.items()
+        if _compatible(shape, Same(bought)) and _known(Same(bought)).overlap(known)
+    )
 
 
 @lru_cache(maxsize=16_384)

@@ -60,6 +60,9 @@ MEMORY = "karpenter.k8s.aws/instance-gpu-memory"
         (("Gt", "22888"), ("In", "22888"), False),
         (("Lt", "5"), ("In", "x"), False),
         (("Gt", "5"), ("Lt", "9"), True),
+        (("Gt", "5"), ("Lt", "6"), False),
+        (("Gte", "22888"), ("In", "22888"), True),
+        (("Lte", "22887"), ("In", "22888"), False),
         (("Odd", "5"), ("In", "9"), True),
     ],
 )
@@ -77,6 +80,8 @@ def test_a_wish_and_a_requirement(wish: tuple[str, ...], offered: tuple[str, ...
         ("kubernetes.io/arch", True),
         ("topology.k8s.aws/zone-id", True),
         ("cloud.google.com/gke-accelerator", True),
+        ("karpenter.kwok.sh/instance-family", True),
+        ("node-restriction.kubernetes.io/team", False),
         ("team", False),
         ("nvidia.com/gpu.product", False),
         ("karpenter.k8s.aws/instance-gpu-nam", False),
@@ -95,6 +100,13 @@ def test_any_term_is_enough_and_all_of_it_is_needed() -> None:
     assert compatible(either, (Expression(ZONE, "In", ("a",)),))
     assert compatible(either, (Expression(ZONE, "In", ("b",)), SPOT))
     assert not compatible(either, (Expression(ZONE, "In", ("b",)), Expression(CAPACITY_TYPE, "In", ("on-demand",))))
+
+
+def test_wishes_for_one_label_hold_together() -> None:
+    both = pod(node_selector={ZONE: "a"}, node_affinity=((Expression(ZONE, "In", ("b",)),),))
+    assert not compatible(both, (Expression(ZONE, "In", ("a", "b")),))
+    assert not compatible(both, ())
+    assert not compatible(both, {ZONE: "a"})
 
 
 def test_a_volume_asks_for_its_zone() -> None:
