@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 # The hub itself asks with growing pauses of up to 5 s. A refused connection costs next to nothing.
 _PAUSE_S = 0.05
+# Packets to a pod that is new may be lost, and the system tries again after 1, 3 and 7 s only. A handshake takes longer.
+_CONNECT_S = 0.3
 # A server that accepts and then says nothing is asked again after this.
 _ANSWER_S = 10.0
 
@@ -32,9 +34,10 @@ async def _answers(url: str, context: ssl.SSLContext | None) -> bool:
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_ANSWER_S):
-            reader, writer = await asyncio.open_connection(
-                parts.hostname, port, ssl=(context or True) if secure else None
-            )
+            async with asyncio.timeout(_ANSWER_S if secure else _CONNECT_S):
+                reader, writer = await asyncio.open_connection(
+                    parts.hostname, port, ssl=(context or True) if secure else None
+                )
             writer.write(request.encode())
             return _is_up(await reader.readline())
     except (OSError, ValueError):
