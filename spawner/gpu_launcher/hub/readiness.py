@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 # The hub itself asks with growing pauses of up to 5 s. A refused connection costs next to nothing.
 _PAUSE_S = 0.05
-# Packets to a pod that is new may be lost, and the system tries again after 1, 3 and 7 s only. A handshake takes longer.
+# Packets to a new pod may be lost, and the system only tries again after 1, 3 and 7 s. A TLS handshake takes longer.
 _CONNECT_S = 0.3
 # A server that accepts and then says nothing is asked again after this.
 _ANSWER_S = 10.0
