@@ -24,6 +24,7 @@ from traitlets.config import Config
 
 from browsers import Browser, logged_in
 from gpu_launcher.cluster.api import KubeApi
+from gpu_launcher.cluster.errors import Forbidden
 from gpu_launcher.explain.history import History
 from gpu_launcher.hub.configure import configure
 from gpu_launcher.hub.spawner import GpuSpawner
@@ -76,6 +77,8 @@ class FakeCluster(FakeReflector):
         super().__init__()
         self.answers: list[ApiException] = []
         self.created: list[dict[str, Any]] = []
+        self.hidden = False
+        """Whether the launcher may look at nothing; KubeSpawner's own look is another one."""
         self.watching: list[asyncio.Queue[tuple[str, dict[str, Any]]]] = []
 
     async def create_namespaced_pod(self, namespace: str, pod: Any) -> Any:
@@ -107,6 +110,8 @@ class FakeApi:
         self._cluster = cluster
 
     async def get(self, path: str, **_: Any) -> dict[str, Any]:
+        if self._cluster.hidden:
+            raise Forbidden(403, "Forbidden", "the hub may not look")
         found = list(self._cluster.pods.values()) if path.endswith("/pods") else []
         return {"items": found, "metadata": {"resourceVersion": "1"}}
 

@@ -186,3 +186,10 @@ async def test_h1_the_story_is_kept_now_and_then(build: Build, reflector: FakeRe
     spawner.start_under_way = SimpleNamespace(story=replace(spawner.story, zone="us-east-1a"))
     spawner.tell_time()
     assert len(commits) == 1
+
+
+async def test_a_hub_that_may_not_look_starts_servers_as_kubespawner_does() -> None:
+    async with running_hub() as hub:
+        hub.cluster.hidden = True
+        await hub.user("blind")
+        assert (await hub.start("blind", {"profile": "cpu"}))[0] == 201

@@ -123,10 +123,10 @@ class Start:
                     woken.clear()
                     if base.done():
                         base.result()
-                    pod = self._pod()
-                    if dial is None and pod is not None and _runs(pod):
+                    runs = self._runs(base)
+                    if dial is None and runs:
                         dial = asyncio.create_task(answered(*self._address()))
-                    self._answered = pod is not None and dial is not None and dial.done()
+                    self._answered = runs and dial is not None and dial.done()
                     if self._answered and (spawner.hooks_done or base.done()):
                         self._look()
                         return spawner.adopt_url(self._raw())
@@ -200,8 +200,17 @@ class Start:
         """The uid of this attempt's pod, "" before it exists."""
         return self._adopted or _uid_of(self._spawner.pod_request)
 
+    def _runs(self, base: asyncio.Future[Any]) -> bool:
+        """Whether the server's container runs; with our own watch blind, as far as KubeSpawner's tells."""
+        pod = self._pod()
+        if pod is None:
+            return base.done() and self._watch.pods.all() is None
+        return bool(pod.phase == "Running" and pod.ip and not pod.deleting and pod.containers)
+
     def _raw(self) -> Any:
-        return self._watch.pods.informer.items[self._key]
+        namespace, name = self._key
+        found = self._watch.pods.informer.items.get(self._key)
+        return found or self._spawner.pod_reflector.pods[f"{namespace}/{name}"]
 
     def _address(self) -> tuple[str, Any]:
         spawner = self._spawner
@@ -261,10 +270,6 @@ def _uid_of(request: asyncio.Future[Any] | None) -> str:
 
 async def _forever() -> None:
     await asyncio.Event().wait()
-
-
-def _runs(pod: PodView) -> bool:
-    return bool(pod.phase == "Running" and pod.ip and not pod.deleting and pod.containers)
 
 
 def _own_servers(pods: tuple[PodView, ...], pod: PodView | None) -> tuple[OwnServer, ...]:
