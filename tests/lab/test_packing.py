@@ -7,7 +7,7 @@ import pytest
 from churn import churn
 from gpu_launcher.lab.handle import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.machines]
 
 STEPS = 120
 

@@ -18,7 +18,7 @@ from gpu_launcher.settings.catalogue import load_catalogue
 from provisioning import INSTANCE_TYPE, Pool, eventually
 from sessions import document, placed, session_pod
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.machines]
 
 # The lab sells only what has a price; a type without one (p5e.48xlarge in us-east-1) cannot be bought there.
 TYPES = [kind for kind in load_catalogue() if kind.gpus > 1 and kind.usd_per_hour is not None]
