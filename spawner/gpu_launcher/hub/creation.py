@@ -81,13 +81,14 @@ class QuietCreation(KubeSpawner):
     """KubeSpawner that creates objects without telling the log what is in them, a bounded number at a time."""
 
     concurrent_creates = Integer(
-        100,
+        10,
         min=1,
         config=True,
         help="""
         How many pods are created at the same time, by all starts together.
 
-        Too few delays a class that starts at once; too many makes the API server answer 429 to everybody.
+        Too many and a class that starts at once waits for each other: everybody becomes ready with the last one, and
+        the API server may answer 429. Too few and a slow API server holds up those who wait for their turn.
         """,
     )
 

@@ -215,9 +215,12 @@ class ClusterWatch:
 
     def _wake_all(self) -> None:
         self._coalescing = False
-        for waiting in self._waiting.values():
-            for woken in waiting:
-                woken.set()
+        for key, waiting in self._waiting.items():
+            pod = self.pods.get(*key)
+            # Where a pod has its machine and no disk to wait for, it tells of itself what there is to know.
+            if pod is None or not pod.node or (pod.claims and pod.phase != "Running"):
+                for woken in waiting:
+                    woken.set()
 
     def _wake(self, namespace: str, name: str) -> None:
         for woken in self._waiting.get((namespace, name), ()):
