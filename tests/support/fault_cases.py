@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from causes import (
@@ -24,6 +25,8 @@ from fault_site import ALL, ON_DEMAND, Site
 from gpu_launcher.cluster.paths import core, group
 from launcher import StartStream
 from provisioning import eventually
+
+NEW_MACHINE_S = 35
 
 STARTS = {
     "no_capacity": "40s",
@@ -70,9 +73,19 @@ async def nothing(*_: Any) -> None:
 
 
 async def reach_the_limit(site: Site) -> None:
-    """Let another team's pod hold the only GPU that the pool may have."""
+    """Let another team's pod hold the only GPU that the pool may have.
+
+    The hub cannot see that pod: for half a minute it takes a new machine for one that may still be free.
+    """
     pool = site.pools["limited"]
     await pool.running(await pool.pod())
+
+    async def settled() -> bool:
+        [node] = await pool.nodes()
+        made = datetime.fromisoformat(node["metadata"]["creationTimestamp"])
+        return (datetime.now(UTC) - made).total_seconds() > NEW_MACHINE_S
+
+    await eventually(settled, NEW_MACHINE_S + 30, "the machine is no new one any more")
     await site.node_pool("limited", {"limits": {"nvidia.com/gpu": "1"}})
 
 
