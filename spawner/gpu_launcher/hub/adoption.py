@@ -21,6 +21,7 @@ from gpu_launcher.domain.profile import Capacity
 from gpu_launcher.domain.stage import StartOutcome
 from gpu_launcher.domain.views import PodView
 from gpu_launcher.explain.story import Story, begin, dump_story, finish, load_story
+from gpu_launcher.hub.background import in_background
 from gpu_launcher.hub.records import metrics_of
 from gpu_launcher.hub.refusal import StartRefused
 from gpu_launcher.hub.start import Start, delete_pod
@@ -200,9 +201,7 @@ class AdoptedStarts(WatchedSpawner):
         future.set_exception(refused)
         # Read once, or asyncio logs that nobody did.
         future.exception()
-        task = asyncio.ensure_future(self._late_pod(time.time()))
-        _TASKS.add(task)
-        task.add_done_callback(_TASKS.discard)
+        in_background(self._late_pod(time.time()))
         self._ended(self._lost_story(), StartOutcome.LOST, refused.refusal.reason)
 
     def _lost_story(self) -> Story:
@@ -232,9 +231,6 @@ class AdoptedStarts(WatchedSpawner):
                 await delete_pod(self, pod.name, pod.uid)
                 return
             await asyncio.sleep(_LATE_LOOK_S)
-
-
-_TASKS: set[asyncio.Task[None]] = set()
 
 
 class _Starting(Server):

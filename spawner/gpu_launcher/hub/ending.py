@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -12,6 +11,7 @@ from gpu_launcher.domain.stage import StartOutcome
 from gpu_launcher.domain.start import StartRecord
 from gpu_launcher.domain.views import PodView
 from gpu_launcher.hub.records import RecordedStarts
+from gpu_launcher.hub.usage import groups_of
 from gpu_launcher.planning.placement import GROUPS
 from gpu_launcher.telemetry.session_event import SCHEMA_ID, EndReason, SessionEnd, event, schema
 
@@ -110,15 +110,6 @@ def _seen(pod: PodView | None, stopped: bool) -> EndReason:
     if notebook is not None and notebook.state == "terminated":
         return EndReason.CRASHED if notebook.exit_code else EndReason.STOPPED
     return EndReason.STOPPED if stopped else EndReason.LOST
-
-
-def groups_of(annotation: str | None) -> tuple[str, ...]:
-    """Return the groups of a pod's annotation, () for anything malformed."""
-    try:
-        groups = json.loads(annotation or "[]")
-    except ValueError:
-        return ()
-    return tuple(group for group in groups if isinstance(group, str)) if isinstance(groups, list) else ()
 
 
 def _seconds(text: str | None) -> float | None:

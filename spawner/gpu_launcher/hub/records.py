@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
@@ -10,6 +9,7 @@ import aiohttp
 from traitlets import Bool, Unicode, default
 
 from gpu_launcher.domain.start import StartRecord
+from gpu_launcher.hub.background import in_background
 from gpu_launcher.hub.creation import QuietCreation
 from gpu_launcher.telemetry.metrics import metrics
 from gpu_launcher.telemetry.records import dump_record, log_line, record_data, record_from
@@ -20,8 +20,6 @@ RECORD = "gpu-launcher/start"
 _STATE = "gpu_launcher_start"
 # Fire and forget: a record that is lost costs nothing, a start that waits for the controller does.
 _POST_S = 0.3
-
-_TASKS: set[asyncio.Task[None]] = set()
 
 
 class RecordedStarts(QuietCreation):
@@ -78,9 +76,9 @@ class RecordedStarts(QuietCreation):
         self.log.info("reference=%s %s", self.reference, log_line(record))
         metrics_of(self).start_ended(record)
         if self.controller_url:
-            _in_background(self._post(record))
+            in_background(self._post(record))
         if self.annotate_pods and pod:
-            _in_background(self._annotate(record, pod))
+            in_background(self._annotate(record, pod))
 
     async def _post(self, record: StartRecord) -> None:
         token = os.environ.get("GPU_LAUNCHER_TOKEN", "")
@@ -107,9 +105,3 @@ class RecordedStarts(QuietCreation):
 def metrics_of(spawner: Any) -> Any:
     """Return the hub's metrics; the profiles' series were created when the hub was configured."""
     return metrics(spawner.offers.by_id)
-
-
-def _in_background(work: Any) -> None:
-    task = asyncio.ensure_future(work)
-    _TASKS.add(task)
-    task.add_done_callback(_TASKS.discard)

@@ -18,6 +18,7 @@ from gpu_launcher.domain.start import OwnServer, StartSnapshot
 from gpu_launcher.domain.views import PodView
 from gpu_launcher.explain.diagnosis import Diagnosis, diagnose
 from gpu_launcher.explain.story import Story, finish, next_attempt, tell
+from gpu_launcher.hub.background import in_background
 from gpu_launcher.hub.readiness import answered
 from gpu_launcher.hub.refusal import StartRefused
 from gpu_launcher.hub.watch import ClusterWatch
@@ -31,8 +32,6 @@ _LOOK_S, _LOOK_EACH_S = 1.0, 0.01
 # The hub counts from a moment earlier, and its own timeout has no reason to give.
 _MARGIN_S = 5.0
 _DELETE_TRIES = 20
-
-_LEFTOVERS: set[asyncio.Task[None]] = set()
 
 
 class Start:
@@ -229,9 +228,7 @@ class Start:
 
     def _leave_nothing(self) -> None:
         """Delete the pod in the background: whoever cancelled the start does not wait, and may be gone."""
-        task = asyncio.ensure_future(self._delete(self._spawner.pod_request))
-        _LEFTOVERS.add(task)
-        task.add_done_callback(_LEFTOVERS.discard)
+        in_background(self._delete(self._spawner.pod_request))
 
     async def _delete(self, request: asyncio.Future[Any] | None) -> None:
         """Delete the pod of this attempt, also one that the API server is still creating for *request*."""

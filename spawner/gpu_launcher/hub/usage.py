@@ -67,7 +67,7 @@ def _holder(pod: Mapping[str, Any], instance: str) -> Holder | None:
         name=" ".join(str(annotations.get("hub.jupyter.org/servername", "")).split()),
         gpus=gpus,
         profile_id=labels.get("gpu-launcher/profile"),
-        groups=_groups(annotations.get("gpu-launcher/groups")),
+        groups=frozenset(groups_of(annotations.get("gpu-launcher/groups"))),
     )
     return Holder(user=user, server=server)
 
@@ -79,9 +79,10 @@ def _gpus(pod: Mapping[str, Any]) -> Iterator[int]:
             yield int(amount)
 
 
-def _groups(text: str | None) -> frozenset[str]:
+def groups_of(annotation: str | None) -> tuple[str, ...]:
+    """Return the groups of a pod's annotation, () for anything malformed."""
     try:
-        groups = json.loads(text or "[]")
+        groups = json.loads(annotation or "[]")
     except ValueError:
-        return frozenset()
-    return frozenset(group for group in groups if isinstance(group, str)) if isinstance(groups, list) else frozenset()
+        return ()
+    return tuple(group for group in groups if isinstance(group, str)) if isinstance(groups, list) else ()
